@@ -1,0 +1,239 @@
+//! What can happen to a device: everything the machine is told.
+
+use muster_model::clock::Wall;
+use muster_model::digest::Digest;
+use muster_model::facts::Facts;
+use muster_model::id::{BootId, EpochId, Sequence};
+use muster_model::message::RunId;
+use muster_model::package::{Detection, Program};
+use muster_model::policy::Policy;
+use muster_model::state::{Rule, Waiting};
+use muster_model::wire::device::{Account, Receipt};
+
+use crate::saved::Key;
+
+/// One thing that happened. Signatures were checked by the shell before a document gets here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The shell has started (or started again) and restored the machine. Always the first input.
+    Started {
+        /// The boot it runs in.
+        boot: BootId,
+        /// What the device says of itself.
+        facts: Facts,
+        /// Entropy for jitter only; nothing is keyed by it.
+        seed: u64,
+    },
+    /// The deadline that the machine asked for has passed.
+    Tick,
+    /// The answer to a poll: a policy of this site for this device, signature checked.
+    PolicyArrived {
+        /// The policy.
+        policy: Policy,
+        /// The site's signed time that came with it.
+        site_time: Option<Wall>,
+    },
+    /// The answer to a poll: nothing new.
+    NothingNew {
+        /// The site's signed time that came with it.
+        site_time: Option<Wall>,
+    },
+    /// A poll had no usable answer.
+    PollFailed {
+        /// Why, for `agent status`.
+        why: String,
+    },
+    /// A poll brought a document that was refused.
+    PolicyRefused {
+        /// Why.
+        why: String,
+    },
+    /// The network came up, or changed.
+    LinkUp,
+    /// The site's signed receipt.
+    ReceiptArrived(Receipt),
+    /// The site has less than was sent: send from there.
+    SiteBehind {
+        /// The site's epoch.
+        epoch: EpochId,
+        /// The end of the prefix that the site has.
+        through: Sequence,
+    },
+    /// A batch had no usable answer.
+    SendFailed {
+        /// Why, for `agent status`.
+        why: String,
+    },
+    /// The account that the site keeps of this device.
+    AccountArrived(Account),
+    /// News of a package's content.
+    Content {
+        /// The manifest's digest.
+        manifest: Digest,
+        /// The news.
+        news: ContentNews,
+    },
+    /// What was found when conditions were looked at.
+    Conditions {
+        /// The obligation.
+        key: Key,
+        /// What stands in the way, if anything.
+        blocked: Option<Waiting>,
+    },
+    /// A detection has ended.
+    Detected {
+        /// The obligation.
+        key: Key,
+        /// What it found.
+        found: Found,
+    },
+    /// What is known of a run that has been armed.
+    RunSeen {
+        /// The run.
+        run: RunId,
+        /// What its folder shows.
+        evidence: RunEvidence,
+    },
+    /// A run's folder could not be prepared, or its supervisor not be started.
+    ArmFailed {
+        /// The run.
+        run: RunId,
+        /// The reason to wait (disk), or `None` if it can never work.
+        wait: Option<Waiting>,
+        /// What happened, for people.
+        why: String,
+    },
+    /// The device's facts changed.
+    FactsChanged(Facts),
+    /// A component was paused or resumed on the device itself.
+    Paused {
+        /// Nothing new starts while this holds.
+        paused: bool,
+    },
+}
+
+/// News of a package's content.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ContentNews {
+    /// So many bytes are here.
+    Progress {
+        /// Bytes that are here.
+        have: u64,
+        /// Bytes in all.
+        of: u64,
+    },
+    /// Everything is here, and the manifest is signed by a trusted publisher.
+    Ready(Box<Manifested>),
+    /// It will never be used: `ContentRefused` or `PublisherRefused`.
+    Refused {
+        /// Which.
+        rule: Rule,
+        /// What was found, for people.
+        why: String,
+    },
+    /// It could not be fetched now.
+    Unavailable {
+        /// What to wait for: content or disk.
+        wait: Waiting,
+        /// What was found, for people.
+        why: String,
+    },
+}
+
+/// What the machine needs from a verified manifest.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifested {
+    /// The programs, as their publisher signed them.
+    pub programs: Vec<Program>,
+    /// The detection, as the publisher signed it.
+    pub detection: Option<Detection>,
+    /// Bytes of the unpacked tree.
+    pub size: u64,
+}
+
+/// What a detection found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Exit 0.
+    Present,
+    /// Exit 1.
+    Absent,
+    /// Anything else.
+    Error(String),
+    /// The content is no longer what the manifest says.
+    ContentRefused(String),
+}
+
+/// What a run's folder shows. The order of the variants is the order in which evidence counts
+/// (accounting 3.3).
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunEvidence {
+    /// An exit record.
+    Exited(Exit),
+    /// The supervisor holds its lock: it runs.
+    Alive,
+    /// No `entered`, and the run's lock was free and is now ours: nothing was executed.
+    NeverEntered,
+    /// `entered` but no exit record and no supervisor.
+    CutShort {
+        /// In the boot that is now running.
+        same_boot: bool,
+    },
+    /// The folder is gone or cannot be read.
+    Missing,
+}
+
+/// How a program ended, from the supervisor's exit record.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Exit {
+    /// How.
+    pub ending: Ending,
+    /// The tail of its output.
+    #[serde(default)]
+    pub output: String,
+    /// What its result file says, if it left a readable one.
+    #[serde(default)]
+    pub result: Option<RunResult>,
+}
+
+/// How a program ended.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum Ending {
+    /// It exited by itself.
+    Exited {
+        /// With this code.
+        code: i32,
+    },
+    /// A signal ended it.
+    Signalled {
+        /// Which one.
+        signal: i32,
+    },
+    /// It outran its time; the supervisor ended it.
+    TimedOut,
+    /// The supervisor was told to end it.
+    Stopped,
+    /// It could not be started at all.
+    NotStarted {
+        /// Why.
+        why: String,
+    },
+}
+
+/// What a program said of itself in its result file.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunResult {
+    /// Success or failure, if it said.
+    #[serde(default)]
+    pub succeeded: Option<bool>,
+    /// It wants the machine restarted.
+    #[serde(default)]
+    pub restart: bool,
+    /// A line for people.
+    #[serde(default)]
+    pub description: String,
+}

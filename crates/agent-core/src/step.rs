@@ -1,0 +1,151 @@
+//! What follows from an input: writes first, then effects.
+
+use muster_model::digest::Digest;
+use muster_model::id::Sequence;
+use muster_model::message::RunId;
+use muster_model::package::{Detection, Program};
+use muster_model::policy::PinnedPackage;
+use muster_model::wire::batch::Batch;
+
+use crate::saved::{ContentRecord, Kept, Key, Memory, ObligationRecord, RunRecord};
+
+/// The outcome of one input.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Step {
+    /// To be saved in one transaction, durably, before any effect. Empty: nothing to save.
+    pub writes: Vec<Write>,
+    /// To be carried out after that, in order. Lost if the process dies: the machine asks again for
+    /// what still matters when it is restored.
+    pub effects: Vec<Effect>,
+}
+
+/// One row of the journal. Each replaces what the same key had.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// The device's memory of itself.
+    Memory(Box<Memory>),
+    /// An obligation.
+    Obligation(Box<ObligationRecord>),
+    /// A run.
+    Run(Box<RunRecord>),
+    /// A run that needs no more following: its outcome is written.
+    RunForgotten(RunId),
+    /// Content that is here, or on its way.
+    Content(Box<ContentRecord>),
+    /// Content that nothing needs any more.
+    ContentForgotten(Digest),
+    /// A message of the stream, under its sequence.
+    Message(Kept),
+    /// Messages up to and including this one are older than anything that must be kept.
+    MessagesForgotten(Sequence),
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Ask for the policy; answered by `PolicyArrived`, `NothingNew`, `PollFailed` or
+    /// `PolicyRefused`. At most one is under way.
+    Poll {
+        /// The tag of the policy at hand.
+        tag: Option<Digest>,
+        /// How long the site may hold the poll.
+        wait: std::time::Duration,
+    },
+    /// Post a batch; answered by `ReceiptArrived`, `SiteBehind` or `SendFailed`. At most one is under
+    /// way. The shell signs: the batch comes as its parts.
+    Send(Unsigned),
+    /// Ask for the account; answered by `AccountArrived` or `PollFailed`.
+    FetchAccount,
+    /// Fetch what is missing of a package and verify it; answered by `Content`.
+    Fetch(PinnedPackage),
+    /// Stop fetching, remove what is here.
+    DropContent(Digest),
+    /// Look at disk, package manager and the like; answered by `Conditions`.
+    CheckConditions {
+        /// The obligation.
+        key: Key,
+        /// The program that would run.
+        program: Box<Program>,
+        /// Bytes of content to unpack.
+        size: u64,
+    },
+    /// Unpack (checking every digest again) and run a detection; answered by `Detected`.
+    Detect {
+        /// The obligation.
+        key: Key,
+        /// The package's manifest.
+        manifest: Digest,
+        /// The detection.
+        detection: Box<Detection>,
+    },
+    /// Prepare the run's folder (checking every digest again), raise the launch number durably, start
+    /// the supervisor with the folder's lock; then follow it. Answered by `RunSeen` when the
+    /// supervisor has ended, or `ArmFailed`.
+    Arm(Box<Launch>),
+    /// Look at a run's folder, and follow the supervisor if there is one; answered by `RunSeen`, once
+    /// for `Alive`, and again when the supervisor has ended.
+    Inspect(RunId),
+    /// Tell the supervisor to end the program.
+    Stop(RunId),
+    /// The outcome is saved: the run's folder may go.
+    Clean(RunId),
+    /// The obligation is over: its private copy of the content for detection may go.
+    Release(Key),
+}
+
+/// What a run needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Launch {
+    /// The run.
+    pub run: RunId,
+    /// The launch number: a supervisor with a lower one exits.
+    pub launch: u32,
+    /// The obligation.
+    pub key: Key,
+    /// The advertisement's name, for the program's environment.
+    pub advertisement_name: String,
+    /// Which attempt.
+    pub attempt: u32,
+    /// The package's manifest.
+    pub manifest: Digest,
+    /// The program.
+    pub program: Program,
+    /// How long it has between TERM and KILL.
+    pub grace: std::time::Duration,
+}
+
+/// The parts of a batch; the shell signs and encodes them ([`Batch::signed`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    /// The first message's sequence.
+    pub first: Sequence,
+    /// The chain before it.
+    pub before: Digest,
+    /// The oldest message still held.
+    pub kept_from: Sequence,
+    /// Messages waiting in all.
+    pub waiting: u64,
+    /// The messages.
+    pub messages: Vec<Vec<u8>>,
+}
+
+impl Unsigned {
+    /// Signs the batch with the device's key.
+    pub fn sign(
+        self,
+        key: &muster_model::sign::PrivateKey,
+        device: muster_model::id::DeviceId,
+        incarnation: muster_model::id::Incarnation,
+    ) -> Batch {
+        Batch::signed(
+            key,
+            device,
+            incarnation,
+            self.first,
+            self.before,
+            self.kept_from,
+            self.waiting,
+            self.messages,
+        )
+    }
+}

@@ -1,0 +1,133 @@
+//! Policy: the signed document that tells one device all it must know.
+//!
+//! Compiled by the site for one device, signed, cached by (device, tag), passed on by access points
+//! that cannot change it. It names programs by the digest of their manifest; what executes stands in
+//! the manifest, under a publisher's signature, not here.
+
+use serde::{Deserialize, Serialize};
+
+use crate::advertisement::{At, OfflineFor};
+use crate::clock::Wall;
+use crate::digest::Digest;
+use crate::id::{AdvertisementId, DeviceId, EpochId};
+use crate::message::Occurrence;
+use crate::name::Name;
+use crate::settings::Settings;
+use crate::sign::{PublicKey, Signature};
+
+/// The version of the document.
+pub const POLICY_FORMAT: u32 = 1;
+/// The largest policy, in bytes.
+pub const POLICY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What one device must know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// [`POLICY_FORMAT`].
+    pub format: u32,
+    /// The device that it is for; another refuses it.
+    pub device: DeviceId,
+    /// The site's epoch.
+    pub epoch: EpochId,
+    /// The site revision that it was compiled at. Within an epoch a device refuses a lower one.
+    pub revision: u64,
+    /// What the device presents to be told "nothing new".
+    pub tag: Digest,
+    /// When it was compiled, by the site.
+    pub issued: Wall,
+    /// The number of the newest trust document; the device fetches what it lacks.
+    pub trust: u64,
+    /// Intervals and limits that differ from their defaults.
+    #[serde(default)]
+    pub settings: Settings,
+    /// A person must admit the device or clear a suspicion: it starts nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Order>,
+    /// Everything is halted: nothing starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub halted: Option<Order>,
+    /// What is advertised to the device, in the order of their ids.
+    pub advertisements: Vec<Offer>,
+}
+
+/// Somebody's word that holds something back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    /// Who.
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// End what runs, too.
+    #[serde(default)]
+    pub kill: bool,
+}
+
+/// One advertisement for one device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Offer {
+    /// The advertisement.
+    pub advertisement: AdvertisementId,
+    /// Its name, for people.
+    pub name: Name,
+    /// Its revision.
+    pub revision: u32,
+    /// The package, pinned.
+    pub package: PinnedPackage,
+    /// The program of it.
+    pub program: Name,
+    /// The occurrences that are open for this device.
+    pub occurrences: Vec<Due>,
+    /// From then on nothing starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Wall>,
+    /// How long the device may act on it without hearing from the site.
+    #[serde(default)]
+    pub offline_for: OfflineFor,
+    /// Somebody stopped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Order>,
+    /// The package was revoked: nothing of it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Order>,
+    /// Another live advertisement wants the opposite.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflict: Option<Name>,
+}
+
+/// A package version, by digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PinnedPackage {
+    /// Its name.
+    pub name: Name,
+    /// Its version.
+    pub version: String,
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// The publishers' signatures over the manifest.
+    pub signatures: Vec<KeySignature>,
+}
+
+/// A signature and the key that it is said to be of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeySignature {
+    /// The key.
+    pub key: PublicKey,
+    /// The signature.
+    pub signature: Signature,
+}
+
+/// An open occurrence and when it falls due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Due {
+    /// The occurrence.
+    pub occurrence: Occurrence,
+    /// When; `None`: never by itself, a user may start it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<At>,
+}

@@ -1,0 +1,2 @@
+//! (crate doc to come)
+#![forbid(unsafe_code)]

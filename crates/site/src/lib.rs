@@ -1,0 +1,2 @@
+//! (crate doc to come)
+#![deny(unsafe_code)]
