@@ -1,0 +1,35 @@
+# Every verb of a developer and of CI. `make` alone lists them. Each is one script or one cargo
+# call; all honour CARGO_TARGET_DIR.
+
+CARGO ?= cargo
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-stop test bench fmt lint
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing (as root), or say which command would
+	@scripts/setup
+
+demo: ## build, start a site and three agents in a scratch folder, distribute real packages
+	@scripts/setup build
+	@$(CARGO) build --release --locked --bin muster
+	@scripts/demo
+
+demo-stop: ## end what `make demo` started, and remove its folder
+	@scripts/demo-stop
+
+test: ## all that CI runs
+	@scripts/test
+
+bench: ## measure ingest, policy polls and memory, beside known peers
+	@scripts/setup
+	@scripts/bench
+
+fmt: ## format the Rust sources
+	@$(CARGO) fmt --all
+
+lint: ## formatting, clippy, licences and bans, the rules of the house
+	@scripts/lint
