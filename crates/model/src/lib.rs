@@ -26,6 +26,7 @@ macro_rules! text_serde {
 pub(crate) use text_serde;
 
 pub mod advertisement;
+pub mod api;
 pub mod clock;
 pub mod collection;
 pub mod digest;
@@ -41,4 +42,5 @@ pub mod problem;
 pub mod settings;
 pub mod sign;
 pub mod state;
+pub mod token;
 pub mod wire;
