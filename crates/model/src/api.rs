@@ -176,9 +176,9 @@ pub struct DeviceView {
     pub id: DeviceId,
     /// The name.
     pub name: String,
-    /// `admitted`, `held` or `retired`.
+    /// `admitted`, `pending` (waits for `device approve`), `held` (under suspicion) or `retired`.
     pub standing: String,
-    /// Why it is held, if it is.
+    /// Why it is pending or held, if it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_because: Option<String>,
     /// What it says of itself.
@@ -314,6 +314,45 @@ pub struct PublishRequest {
     pub manifest: Digest,
     /// The publishers' signatures over it.
     pub signatures: Vec<KeySignature>,
+}
+
+/// The answer to a publication.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishAnswer {
+    /// The package's id.
+    pub id: uuid::Uuid,
+    /// `created` (a new package), `published` (a new version) or `unchanged`.
+    pub change: String,
+}
+
+/// `POST /api/v1/objects/missing`: which of these objects does the site lack?
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissingRequest {
+    /// At most [`PAGE_ITEMS_MAX`].
+    pub digests: Vec<Digest>,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingAnswer {
+    /// Those that it lacks, in the order asked.
+    pub missing: Vec<Digest>,
+}
+
+/// `POST /api/v1/packages/{id}/revoke`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RevokeRequest {
+    /// The version.
+    pub version: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+    /// End what runs of it, too.
+    #[serde(default)]
+    pub kill: bool,
 }
 
 /// `POST /api/v1/tokens`.

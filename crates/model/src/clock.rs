@@ -78,11 +78,12 @@ impl TrustedTime {
         }
     }
 
-    /// After a boot the boot clock starts anew: keeps the last known time as the floor, moved on by
-    /// the wall clock if that is later.
+    /// After a boot the boot clock starts anew: goes on from the last known time. The time that the
+    /// machine was off is missing until the site is heard; the wall clock is not asked, since one that
+    /// is years ahead would make every certificate look expired.
     pub fn rebooted(&mut self, last_known: Wall, now: Now) {
         if self.anchor.is_some() {
-            self.anchor = Some((last_known.max(now.wall), now.elapsed));
+            self.anchor = Some((last_known, now.elapsed));
         }
     }
 }
@@ -154,6 +155,14 @@ mod tests {
         time.learn(Wall(1_000_000), now(0, 0));
         time.learn(Wall(500_000), now(0, 1_000));
         assert_eq!(time.at(now(0, 1_000)), Wall(1_001_000));
+    }
+
+    #[test]
+    fn a_boot_with_a_clock_years_ahead_does_not_move_trusted_time() {
+        let mut time = TrustedTime::default();
+        time.learn(Wall(1_000_000), now(0, 50));
+        time.rebooted(Wall(1_003_000), now(i64::MAX, 7));
+        assert_eq!(time.at(now(i64::MAX, 1_007)), Wall(1_004_000));
     }
 
     #[test]

@@ -1,11 +1,8 @@
-//! Tokens that let somebody in: a secret, and the pins that make the first contact safe.
+//! Enrolment tokens: a secret that lets somebody in, beside the pins of what it lets into.
 //!
-//! ```text
-//! muster1.<base64url of JSON {"i": id, "s": secret, "c": CA pin, "t": trust digest, "n": number}>
-//! ```
-//!
-//! The site stores the secret's digest only. Who holds a token knows which CA and which trust document
-//! to believe, so enrolment is safe through an access point or a proxy that nobody trusts.
+//! Written `muster1.` and base64url of a small JSON object. The site stores only the digest of the
+//! secret. The pins are not secret; they make the first contact as sure as every later one: no trust
+//! on first use.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,60 +14,91 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::id::TokenId;
 
-/// What every token of this version starts with.
+/// What every token begins with.
 pub const TOKEN_PREFIX: &str = "muster1.";
-/// The longest token; a whole one has about 350 characters.
+/// The longest token text. A whole token has about 350 characters.
 pub const TOKEN_CHARS_MAX: usize = 1024;
 /// The longest secret, in characters.
-pub const SECRET_CHARS_MAX: usize = 128;
+const SECRET_CHARS_MAX: usize = 128;
 
-/// A token. Printed by `Display`, which is the only place that shows the secret.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A token as its bearer holds it. `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Which one it is at the site.
-    #[serde(rename = "i")]
+    /// Which token.
     pub id: TokenId,
-    /// The secret.
-    #[serde(rename = "s")]
+    /// 128 random bits, hex: what the bearer knows.
     pub secret: String,
-    /// The SHA-256 of the public key of the site's CA.
-    #[serde(rename = "c")]
-    pub ca_pin: Digest,
-    /// The trust document that was the newest when the token was made; `None` if there was none.
-    #[serde(rename = "t", default)]
-    pub trust: Option<Digest>,
-    /// The number of that document; 0 if there was none.
-    #[serde(rename = "n", default)]
-    pub trust_number: u64,
+    /// The digest of the public key (SubjectPublicKeyInfo) of the site's CA.
+    pub ca: Digest,
+    /// The newest trust document at the time the token was made; `None` while there was none.
+    pub trust: Option<TrustPin>,
 }
 
-/// Text that is not a token.
+/// The pin of a trust document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrustPin {
+    /// Its number.
+    pub number: u64,
+    /// Its digest.
+    pub digest: Digest,
+}
+
+/// Text that is not a token. Does not repeat the text: it may hold a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a token starts with `{TOKEN_PREFIX}` and is copied whole, as `muster token create` prints it")]
+#[error(
+    "this is not a token: it begins with `{TOKEN_PREFIX}` and is printed whole by `muster token create`"
+)]
 pub struct NotAToken;
 
+/// The JSON inside: short names, because people copy tokens.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    i: TokenId,
+    s: String,
+    c: Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    t: Option<Digest>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    n: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 impl Token {
-    /// What the holder presents to the site: id and secret, without the pins, which are the holder's
-    /// concern.
-    pub fn presented(&self) -> String {
+    /// What travels to the site: id and secret, without the pins.
+    pub fn claim(&self) -> String {
         format!("{}.{}", self.id, self.secret)
     }
 
-    /// Splits what [`Token::presented`] made.
-    pub fn split(presented: &str) -> Result<(TokenId, &str), NotAToken> {
-        let (id, secret) = presented.split_once('.').ok_or(NotAToken)?;
+    /// What the site stores of a secret.
+    pub fn secret_digest(secret: &str) -> Digest {
+        Digest::of_parts("muster/token-secret/v1", &[secret.as_bytes()])
+    }
+
+    /// Splits what [`Token::claim`] wrote.
+    pub fn read_claim(claim: &str) -> Result<(TokenId, String), NotAToken> {
+        let (id, secret) = claim.split_once('.').ok_or(NotAToken)?;
         let id = id.parse().map_err(|_| NotAToken)?;
         if secret.is_empty() || secret.len() > SECRET_CHARS_MAX {
             return Err(NotAToken);
         }
-        Ok((id, secret))
+        Ok((id, secret.to_owned()))
     }
 }
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let json = serde_json::to_vec(self).map_err(|_| fmt::Error)?;
+        let body = Body {
+            i: self.id,
+            s: self.secret.clone(),
+            c: self.ca,
+            t: self.trust.map(|pin| pin.digest),
+            n: self.trust.map_or(0, |pin| pin.number),
+        };
+        let json = serde_json::to_vec(&body).map_err(|_| fmt::Error)?;
         write!(f, "{TOKEN_PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
     }
 }
@@ -85,16 +113,20 @@ impl FromStr for Token {
     type Err = NotAToken;
     fn from_str(text: &str) -> Result<Self, NotAToken> {
         let text = text.trim();
-        let body = text.strip_prefix(TOKEN_PREFIX).ok_or(NotAToken)?;
+        let encoded = text.strip_prefix(TOKEN_PREFIX).ok_or(NotAToken)?;
         if text.len() > TOKEN_CHARS_MAX {
             return Err(NotAToken);
         }
-        let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| NotAToken)?;
-        let token: Token = serde_json::from_slice(&json).map_err(|_| NotAToken)?;
-        Token::split(&token.presented())?;
+        let json = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| NotAToken)?;
+        let body: Body = serde_json::from_slice(&json).map_err(|_| NotAToken)?;
+        let trust = body.t.map(|digest| TrustPin { number: body.n, digest });
+        let token = Token { id: body.i, secret: body.s, ca: body.c, trust };
+        Token::read_claim(&token.claim())?;
         Ok(token)
     }
 }
+
+crate::text_serde!(Token);
 
 #[cfg(test)]
 mod tests {
@@ -104,9 +136,8 @@ mod tests {
         Token {
             id: TokenId(uuid::Uuid::from_u128(5)),
             secret: "s3cret".into(),
-            ca_pin: Digest::of(b"ca"),
-            trust: Some(Digest::of(b"trust")),
-            trust_number: 1,
+            ca: Digest::of(b"ca"),
+            trust: Some(TrustPin { number: 3, digest: Digest::of(b"trust") }),
         }
     }
 
@@ -119,9 +150,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_presented_holds_no_pin_and_reads_back() {
+    fn what_travels_holds_no_pin_and_reads_back() {
         let token = token();
-        assert_eq!(Token::split(&token.presented()), Ok((token.id, "s3cret")));
+        assert_eq!(Token::read_claim(&token.claim()), Ok((token.id, "s3cret".to_owned())));
     }
 
     #[test]
