@@ -1,5 +1,6 @@
 //! What can happen to a device: everything the machine is told.
 
+use jiff::tz::TimeZone;
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::facts::Facts;
@@ -21,6 +22,8 @@ pub enum Input {
         boot: BootId,
         /// What the device says of itself.
         facts: Facts,
+        /// The device's time zone, for times written without an offset.
+        zone: TimeZone,
         /// Entropy for jitter only; nothing is keyed by it.
         seed: u64,
     },
@@ -105,6 +108,8 @@ pub enum Input {
     },
     /// The device's facts changed.
     FactsChanged(Facts),
+    /// The device's time zone changed.
+    ZoneChanged(TimeZone),
     /// A component was paused or resumed on the device itself.
     Paused {
         /// Nothing new starts while this holds.
@@ -122,6 +127,9 @@ pub enum ContentNews {
         /// Bytes in all.
         of: u64,
     },
+    /// The manifest is here and signed by a trusted publisher; the rest is on its way. Lets a device
+    /// that the program is not for say so without fetching it.
+    Manifest(Box<Manifested>),
     /// Everything is here, and the manifest is signed by a trusted publisher.
     Ready(Box<Manifested>),
     /// It will never be used: `ContentRefused` or `PublisherRefused`.

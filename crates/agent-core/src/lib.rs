@@ -7,6 +7,35 @@
 //! randomness; the same machine runs in the real agent, in the simulator and in the load generator.
 #![forbid(unsafe_code)]
 
+mod account;
+pub mod agent;
+mod answer;
+mod attempt;
+mod backoff;
+mod contact;
+mod content;
+mod deadline;
+mod draft;
+mod facts;
 pub mod input;
+mod moves;
+mod obligation;
+mod outbox;
+mod outcome;
+#[cfg(feature = "planted")]
+pub mod planted;
+mod policy;
+mod report;
+mod run;
 pub mod saved;
+mod sending;
+pub mod sometimes;
+mod start;
 pub mod step;
+pub mod view;
+mod why;
+#[cfg(test)]
+mod world;
+
+pub use agent::{Agent, Identity};
+pub use outbox::OUTBOX_BYTES_MAX;

@@ -5,9 +5,10 @@ use muster_model::digest::Digest;
 use muster_model::facts::Facts;
 use muster_model::id::{AdvertisementId, BootId, DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::message::{Occurrence, RunId};
-use muster_model::package::Program;
+use muster_model::package::{Detection, Program};
 use muster_model::policy::{PinnedPackage, Policy};
-use muster_model::state::{Rule, State, Waiting};
+use muster_model::state::{Interruption, Rule, State, Waiting};
+use muster_model::wire::batch::chain;
 use serde::{Deserialize, Serialize};
 
 use crate::input::{Exit, Manifested};
@@ -26,6 +27,8 @@ pub struct Key {
 pub struct Saved {
     /// The device's memory of itself; `None` in a journal that is new.
     pub memory: Option<Memory>,
+    /// The policy acted on; apart from the memory, because it may be large and changes seldom.
+    pub policy: Option<Policy>,
     /// All obligations.
     pub obligations: Vec<ObligationRecord>,
     /// Runs that are still followed.
@@ -52,8 +55,12 @@ pub struct Memory {
     pub relieved: Sequence,
     /// The epoch that the receipt is of.
     pub epoch: Option<EpochId>,
-    /// The policy acted on.
-    pub policy: Option<Policy>,
+    /// Epochs that the site has left: a policy of one of them is a replay.
+    #[serde(default)]
+    pub epochs_left: Vec<EpochId>,
+    /// Where the kept messages begin; `None` while nothing has been forgotten.
+    #[serde(default)]
+    pub forgotten: Option<Forgotten>,
     /// Trusted time.
     pub time: TrustedTime,
     /// The last trusted time known, as the floor after a boot.
@@ -68,6 +75,15 @@ pub struct Memory {
     pub awaits_account: bool,
 }
 
+/// The end of what the outbox no longer keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forgotten {
+    /// The last message that is gone.
+    pub through: Sequence,
+    /// The chain at it, which the first kept message follows.
+    pub chain: Digest,
+}
+
 /// An obligation as the device keeps it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -78,16 +94,27 @@ pub struct ObligationRecord {
     pub name: String,
     /// The revision followed.
     pub revision: u32,
-    /// The package, pinned.
-    pub package: PinnedPackage,
+    /// The package, pinned; `None` only for what the site's account told and no policy has offered
+    /// since.
+    pub package: Option<PinnedPackage>,
     /// The program's name.
     pub program: String,
     /// Runs so far.
     pub attempts: u32,
+    /// Those of them that do not count against the program's attempts: spent by another package or
+    /// program before an edit, before a rejoining, or on nothing but a held lock.
+    #[serde(default)]
+    pub uncounted: u32,
+    /// The launch number already used for the next attempt, whose program was never entered.
+    #[serde(default)]
+    pub launches: u32,
     /// What was last reported: the state that people see.
     pub reported: State,
     /// Since when, in trusted time.
     pub since: Wall,
+    /// The message that said so; zero if it was told by the site's account.
+    #[serde(default)]
+    pub reported_in: Sequence,
     /// Where it really is.
     pub stage: Stage,
     /// Exit code and detection contradicted each other.
@@ -125,8 +152,11 @@ pub enum Stage {
         run: RunId,
         /// How it ended; `None` if it was cut short.
         exit: Option<Exit>,
-        /// Cut short by a restart of the machine.
+        /// The machine has restarted since the program was started.
         restarted: bool,
+        /// What cut the run short, if it has no exit record.
+        #[serde(default)]
+        cause: Option<Interruption>,
     },
     /// The machine must restart before anything is judged.
     RestartPending {
@@ -137,6 +167,9 @@ pub enum Stage {
         /// The boot in which it ended.
         boot: BootId,
     },
+    /// The site's account says that it was running when this device lost its memory. Its program is
+    /// learned from the content again; then the run's folder is looked at.
+    Recalled,
     /// It has ended.
     Over,
 }
@@ -157,6 +190,9 @@ pub struct RunRecord {
     pub boot: BootId,
     /// The program, as signed.
     pub program: Program,
+    /// The detection, as signed, so that the run can be judged whatever becomes of the content.
+    #[serde(default)]
+    pub detection: Option<Detection>,
     /// The manifest.
     pub manifest: Digest,
     /// Somebody ordered its end.
@@ -206,3 +242,81 @@ pub struct Kept {
     /// When it was written, in trusted time: the age for `keepRelieved`.
     pub written: Wall,
 }
+
+/// What does not fit together in what a journal returned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Damaged {
+    /// A message is missing between what was forgotten and the head.
+    #[error("message {missing} is not in the journal, whose stream goes from {first} to {head}")]
+    Hole {
+        /// The first message that is missing.
+        missing: Sequence,
+        /// Where the kept messages begin.
+        first: Sequence,
+        /// Where they end.
+        head: Sequence,
+    },
+    /// A message is not the one that the chain says.
+    #[error("message {0} in the journal does not fit the chain of its stream")]
+    Chain(Sequence),
+    /// There are rows, but not the memory that they belong to.
+    #[error("the journal holds {rows} rows but not the device's memory")]
+    MemoryMissing {
+        /// Rows without it.
+        rows: usize,
+    },
+    /// An obligation names a run that is not there.
+    #[error("the run {run} of obligation {key:?} is not in the journal")]
+    RunMissing {
+        /// The run.
+        run: RunId,
+        /// The obligation.
+        key: Key,
+    },
+}
+
+impl Saved {
+    /// Whether the rows fit together. A journal for which this fails is set aside, and the next
+    /// incarnation begins; [`crate::Agent::restore`] itself never fails.
+    pub fn check(&self) -> Result<(), Damaged> {
+        let Some(memory) = &self.memory else {
+            let rows = self.obligations.len() + self.runs.len() + self.messages.len();
+            return if rows == 0 { Ok(()) } else { Err(Damaged::MemoryMissing { rows }) };
+        };
+        let before = memory.forgotten.unwrap_or(Forgotten::NOTHING);
+        let (first, head) = (before.through.next(), memory.head);
+        let mut end = before;
+        for message in self.messages.iter().filter(|message| message.sequence > before.through) {
+            if message.sequence != end.through.next() {
+                return Err(Damaged::Hole { missing: end.through.next(), first, head });
+            }
+            if message.chain != chain(end.chain, &message.bytes) {
+                return Err(Damaged::Chain(message.sequence));
+            }
+            end = Forgotten { through: message.sequence, chain: message.chain };
+        }
+        if end.through < head {
+            return Err(Damaged::Hole { missing: end.through.next(), first, head });
+        }
+        if end.through != head || end.chain != memory.chain {
+            return Err(Damaged::Chain(head));
+        }
+        self.obligations.iter().try_for_each(|record| self.check_run(record))
+    }
+
+    fn check_run(&self, record: &ObligationRecord) -> Result<(), Damaged> {
+        let (Stage::Running { run }
+        | Stage::DetectingAfter { run, .. }
+        | Stage::RestartPending { run, .. }) = &record.stage
+        else {
+            return Ok(());
+        };
+        if self.runs.iter().any(|known| known.run == *run) {
+            return Ok(());
+        }
+        Err(Damaged::RunMissing { run: *run, key: record.key.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests;

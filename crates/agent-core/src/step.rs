@@ -4,7 +4,7 @@ use muster_model::digest::Digest;
 use muster_model::id::Sequence;
 use muster_model::message::RunId;
 use muster_model::package::{Detection, Program};
-use muster_model::policy::PinnedPackage;
+use muster_model::policy::{PinnedPackage, Policy};
 use muster_model::wire::batch::Batch;
 
 use crate::saved::{ContentRecord, Kept, Key, Memory, ObligationRecord, RunRecord};
@@ -24,6 +24,8 @@ pub struct Step {
 pub enum Write {
     /// The device's memory of itself.
     Memory(Box<Memory>),
+    /// The policy acted on.
+    Policy(Box<Policy>),
     /// An obligation.
     Obligation(Box<ObligationRecord>),
     /// A run.
@@ -40,7 +42,8 @@ pub enum Write {
     MessagesForgotten(Sequence),
 }
 
-/// Something to do.
+/// Something to do. The shell answers each effect that says so, in bounded time, however it ends: the
+/// machine waits for nothing else.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// Ask for the policy; answered by `PolicyArrived`, `NothingNew`, `PollFailed` or
@@ -79,7 +82,8 @@ pub enum Effect {
         detection: Box<Detection>,
     },
     /// Prepare the run's folder (checking every digest again), raise the launch number durably, start
-    /// the supervisor with the folder's lock; then follow it. Answered by `RunSeen` when the
+    /// the supervisor with the folder's lock; then follow it. If content was altered, `Content` with
+    /// `Refused` comes before `ArmFailed`. Answered by `RunSeen` when the
     /// supervisor has ended, or `ArmFailed`.
     Arm(Box<Launch>),
     /// Look at a run's folder, and follow the supervisor if there is one; answered by `RunSeen`, once
@@ -87,7 +91,8 @@ pub enum Effect {
     Inspect(RunId),
     /// Tell the supervisor to end the program.
     Stop(RunId),
-    /// The outcome is saved: the run's folder may go.
+    /// The outcome is saved: the run's folder may go. A folder that no [`RunRecord`] names is left from
+    /// a `Clean` that was lost and may go too, but only while no account is awaited.
     Clean(RunId),
     /// The obligation is over: its private copy of the content for detection may go.
     Release(Key),

@@ -1,0 +1,40 @@
+//! The device's facts: what is not for one platform may be for another.
+
+use muster_model::facts::Facts;
+use muster_model::message::Body;
+use muster_model::state::{State, Word};
+
+use crate::agent::Agent;
+use crate::draft::Draft;
+use crate::report::Told;
+use crate::saved::Key;
+
+impl Agent {
+    /// The facts changed: what is not for this platform is looked at again if the platform changed.
+    pub(crate) fn facts_changed(&mut self, draft: &mut Draft, facts: Facts) {
+        if facts == self.memory.facts {
+            return;
+        }
+        self.say(draft, Body::FactsChanged { facts: facts.clone() });
+        self.take_facts(draft, facts);
+    }
+
+    pub(crate) fn take_facts(&mut self, draft: &mut Draft, facts: Facts) {
+        let platform = |facts: &Facts| (facts.os.clone(), facts.arch.clone());
+        let moved = platform(&facts) != platform(&self.memory.facts);
+        self.memory.facts = facts;
+        draft.memory = true;
+        if !moved {
+            return;
+        }
+        let rest: Vec<Key> = self
+            .obligations
+            .values()
+            .filter(|record| record.reported.word() == Word::NotApplicable)
+            .map(|record| record.key.clone())
+            .collect();
+        for key in rest {
+            self.report(draft, &key, State::Accepted, Told::default());
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Carrying out the moves of obligations, and the answers that they wait for.
+
+use muster_model::clock::Wall;
+use muster_model::settings::Setting;
+use muster_model::state::{State, Waiting};
+
+use crate::agent::Agent;
+use crate::draft::Draft;
+use crate::obligation::{Move, Standing, next};
+use crate::report::Told;
+use crate::saved::{Key, ObligationRecord, Stage};
+use crate::sometimes::Branch;
+use crate::step::Effect;
+
+impl Stage {
+    /// Whether the stage is worth a write: the others are entered again after a restart.
+    fn is_durable(&self) -> bool {
+        match self {
+            Stage::Idle | Stage::Fetching | Stage::DetectingBefore | Stage::Checking => false,
+            Stage::Holding { why, .. } => *why == Waiting::Retry,
+            _ => true,
+        }
+    }
+}
+
+/// What is looked at again after detection has had its say.
+fn is_condition(why: Waiting) -> bool {
+    matches!(
+        why,
+        Waiting::Disk | Waiting::PackageManager | Waiting::User | Waiting::Turn | Waiting::Outbox
+    )
+}
+
+impl ObligationRecord {
+    /// The record as it goes on after a restart: what was asked is asked again.
+    pub(crate) fn rested(mut self) -> Self {
+        if !self.stage.is_durable() {
+            self.stage = match self.reported {
+                State::Waiting { why, .. } if is_condition(why) => {
+                    Stage::Holding { why, until: self.since }
+                }
+                _ => Stage::Idle,
+            };
+        }
+        self
+    }
+}
+
+impl Agent {
+    /// Lets every obligation make its next move.
+    pub(crate) fn look(&mut self, draft: &mut Draft) {
+        let open: Vec<Key> = self
+            .obligations
+            .values()
+            .filter(|record| record.stage != Stage::Over)
+            .map(|record| record.key.clone())
+            .collect();
+        for key in open {
+            let Some(standing) = self.standing(&key, self.trusted(draft.now)) else { continue };
+            let next = next(&standing);
+            self.carry_out(draft, &key, next);
+            // Nothing is known without a state that people can read.
+            if self.obligations.get(&key).is_some_and(|r| r.reported == State::Targeted) {
+                self.report(draft, &key, State::Accepted, Told::default());
+            }
+        }
+        self.asked.values_mut().for_each(|asked| asked.cleared = false);
+    }
+
+    /// Everything that decides what an obligation does next.
+    pub(crate) fn standing(&self, key: &Key, trusted: Wall) -> Option<Standing<'_>> {
+        let record = self.obligations.get(key)?;
+        let asked = self.asked.get(key);
+        let manifest = record.package.as_ref().map(|package| package.manifest);
+        Some(Standing {
+            record,
+            policy: self.policy.as_ref(),
+            content: manifest.and_then(|manifest| self.contents.get(&manifest)),
+            facts: &self.memory.facts,
+            boot: &self.memory.boot,
+            zone: &self.zone,
+            trusted,
+            heard: self.memory.last_heard,
+            awaits_account: self.memory.awaits_account,
+            paused: self.paused,
+            turn_free: self.turn_free(),
+            outbox_room: self.outbox.has_room(self.memory.relieved),
+            detecting: asked.is_some_and(|asked| asked.detect.is_some()),
+            checking: asked.is_some_and(|asked| asked.check.is_some()),
+            cleared: asked.is_some_and(|asked| asked.cleared),
+        })
+    }
+
+    fn carry_out(&mut self, draft: &mut Draft, key: &Key, next: Move) {
+        match next {
+            Move::Stay => {}
+            Move::End(state) => {
+                self.note_end(&state);
+                self.end(draft, key, state, Told::default());
+            }
+            Move::Rest(state) => {
+                self.set_stage(draft, key, Stage::Idle);
+                self.report(draft, key, state, Told::default());
+            }
+            Move::Wait { why, until } => self.wait(draft, key, why, until),
+            Move::Fetch { wait } => self.fetch(draft, key, wait),
+            Move::Detect(detection) => {
+                self.leave_waiting(draft, key);
+                self.set_stage(draft, key, Stage::DetectingBefore);
+                self.ask_detection(draft, key, *detection);
+            }
+            Move::Check { program, size } => {
+                self.leave_waiting(draft, key);
+                self.set_stage(draft, key, Stage::Checking);
+                self.ask_conditions(draft, key, program, size);
+            }
+            Move::Hold(why) => self.hold(draft, key, why),
+            Move::Arm { program, detection } => {
+                self.arm(draft, key, *program, detection.map(|detection| *detection));
+            }
+            Move::DetectAfter => self.detect_after(draft, key),
+            Move::Restarted => self.restarted(draft, key),
+            Move::Recall { program, detection } => {
+                self.recall(draft, key, *program, detection.map(|detection| *detection));
+            }
+        }
+    }
+
+    fn note_end(&mut self, state: &State) {
+        match state {
+            State::Withdrawn { .. } => self.fired.note(Branch::Withdrawn),
+            State::Expired { .. } => self.fired.note(Branch::Expired),
+            _ => {}
+        }
+    }
+
+    /// Ends an obligation, with its message.
+    pub(crate) fn end(&mut self, draft: &mut Draft, key: &Key, state: State, told: Told) {
+        self.clean_unentered(draft, key);
+        self.set_stage(draft, key, Stage::Over);
+        self.report(draft, key, state, told);
+        self.asked.remove(key);
+        draft.effect(Effect::Release(key.clone()));
+    }
+
+    pub(crate) fn set_stage(&mut self, draft: &mut Draft, key: &Key, stage: Stage) {
+        let Some(record) = self.obligations.get_mut(key) else { return };
+        if record.stage == stage {
+            return;
+        }
+        if record.stage.is_durable() || stage.is_durable() {
+            draft.obligations.insert(key.clone());
+        }
+        record.stage = stage;
+    }
+
+    fn wait(&mut self, draft: &mut Draft, key: &Key, why: Waiting, until: Option<Wall>) {
+        if why == Waiting::StalePolicy {
+            self.fired.note(Branch::StalePolicy);
+        }
+        // What failed before may try again when its time has come, whatever forbids it meanwhile.
+        let retries = self.obligations.get(key).is_some_and(|record| {
+            matches!(record.stage, Stage::Holding { why: Waiting::Retry, .. })
+        });
+        if !retries {
+            self.set_stage(draft, key, Stage::Idle);
+        }
+        self.report(draft, key, State::Waiting { why, until }, Told::default());
+    }
+
+    fn fetch(&mut self, draft: &mut Draft, key: &Key, wait: Option<Waiting>) {
+        let trusted = self.trusted(draft.now);
+        let Some(record) = self.obligations.get(key) else { return };
+        let recalled = record.stage == Stage::Recalled;
+        let retry = match &record.stage {
+            Stage::Holding { why: Waiting::Retry, until } if *until > trusted => Some(*until),
+            _ => None,
+        };
+        let rested = match record.reported {
+            State::Waiting { why, .. } => !matches!(why, Waiting::Content | Waiting::Disk),
+            State::Available => true,
+            _ => false,
+        };
+        let entered = record.stage != Stage::Fetching;
+        if let Some(package) = record.package.clone() {
+            self.want_content(draft, &package);
+        }
+        if recalled {
+            return;
+        }
+        if retry.is_some() {
+            return self.wait(draft, key, Waiting::Retry, retry);
+        }
+        self.set_stage(draft, key, Stage::Fetching);
+        match wait {
+            Some(why) => {
+                self.report(draft, key, State::Waiting { why, until: None }, Told::default());
+            }
+            None if entered && rested => {
+                self.report(draft, key, State::Accepted, Told::default());
+            }
+            None => {}
+        }
+    }
+
+    /// Says that what was waited for is over, unless the same wait is only looked at again.
+    fn leave_waiting(&mut self, draft: &mut Draft, key: &Key) {
+        let Some(record) = self.obligations.get(key) else { return };
+        let rested = matches!(record.reported, State::Waiting { .. } | State::Available);
+        if rested && matches!(record.stage, Stage::Idle | Stage::Fetching) {
+            self.report(draft, key, State::Accepted, Told::default());
+        }
+    }
+
+    pub(crate) fn hold(&mut self, draft: &mut Draft, key: &Key, why: Waiting) {
+        self.fired.note(match why {
+            Waiting::Turn => Branch::Turn,
+            Waiting::Outbox => Branch::OutboxFull,
+            _ => Branch::Condition,
+        });
+        let holding = self.obligations.get(key).is_some_and(
+            |record| matches!(&record.stage, Stage::Holding { why: held, .. } if *held == why),
+        );
+        let seen_from_here = matches!(why, Waiting::Turn | Waiting::Outbox);
+        if !(holding && seen_from_here) {
+            let every = self.setting(Setting::ConditionEvery);
+            let until = self.trusted(draft.now).plus(every);
+            self.set_stage(draft, key, Stage::Holding { why, until });
+        }
+        self.report(draft, key, State::Waiting { why, until: None }, Told::default());
+    }
+}

@@ -1,0 +1,293 @@
+//! The stage machine of one obligation: one pure function from where it stands to its next move.
+//!
+//! ```text
+//!              gates (account, held, halted, stopped, conflict, paused, stale policy)
+//!                |
+//! Idle -> Fetching -> (time) -> DetectingBefore -> (turn) -> Checking -> Running -> DetectingAfter -> Over
+//!   ^                                                |          |           |             |
+//!   |                                                +--Holding-+     RestartPending      |
+//!   +------------------------- Holding(retry) -------------------------------+------------+
+//! Recalled -> Running: the site's account named a run whose record this device lost
+//! ```
+//!
+//! The decision looks at the whole standing each time and remembers nothing: it may be taken as often
+//! as one likes, after any input and after any restart, and only [`Move::Stay`] follows when nothing
+//! changed. Everything that forbids a start is looked at again right before [`Move::Arm`].
+
+use jiff::tz::TimeZone;
+use muster_model::advertisement::{At, OfflineFor};
+use muster_model::clock::Wall;
+use muster_model::facts::Facts;
+use muster_model::id::BootId;
+use muster_model::package::{Detection, Program};
+use muster_model::policy::{Due, Offer, Policy};
+use muster_model::state::{
+    Expiry, Interruption, NotApplicable, Rule, State, Waiting, Withdrawal, Word,
+};
+
+use crate::content::Content;
+use crate::input::Manifested;
+use crate::outcome::{detects, failed};
+use crate::saved::{ContentStanding, ObligationRecord, Stage};
+
+/// Everything that decides what an obligation does next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing<'a> {
+    pub(crate) record: &'a ObligationRecord,
+    pub(crate) policy: Option<&'a Policy>,
+    pub(crate) content: Option<&'a Content>,
+    pub(crate) facts: &'a Facts,
+    pub(crate) boot: &'a BootId,
+    pub(crate) zone: &'a TimeZone,
+    /// Trusted time.
+    pub(crate) trusted: Wall,
+    /// When the site was last heard.
+    pub(crate) heard: Option<Wall>,
+    /// The account has not come yet.
+    pub(crate) awaits_account: bool,
+    /// The component is paused on the device.
+    pub(crate) paused: bool,
+    /// No run is under way.
+    pub(crate) turn_free: bool,
+    /// The outbox can take the outcome of one more run.
+    pub(crate) outbox_room: bool,
+    /// A detection for this obligation is under way.
+    pub(crate) detecting: bool,
+    /// A look at the conditions of this obligation is under way.
+    pub(crate) checking: bool,
+    /// The conditions were found clear by the input that is being handled.
+    pub(crate) cleared: bool,
+}
+
+/// What an obligation does next.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Move {
+    /// Nothing.
+    Stay,
+    /// It ends unstarted.
+    End(State),
+    /// It rests in this state until policy or facts change.
+    Rest(State),
+    /// Something forbids a start; `until` is when that ends, if it is known.
+    Wait { why: Waiting, until: Option<Wall> },
+    /// Its content is fetched; `wait`: what that waits for.
+    Fetch { wait: Option<Waiting> },
+    /// Detection runs before the program.
+    Detect(Box<Detection>),
+    /// Conditions are looked at.
+    Check { program: Box<Program>, size: u64 },
+    /// All is clear but for this, which is looked at again.
+    Hold(Waiting),
+    /// The program is started.
+    Arm { program: Box<Program>, detection: Option<Box<Detection>> },
+    /// Detection runs after the program.
+    DetectAfter,
+    /// The machine has restarted, as was asked.
+    Restarted,
+    /// The run that the account named can be looked at.
+    Recall { program: Box<Program>, detection: Option<Box<Detection>> },
+}
+
+/// What an obligation does next.
+pub(crate) fn next(standing: &Standing<'_>) -> Move {
+    match &standing.record.stage {
+        // After the account and before the first policy nothing is known to be withdrawn.
+        _ if standing.policy.is_none() => Move::Stay,
+        Stage::Over | Stage::Running { .. } => Move::Stay,
+        Stage::DetectingAfter { .. } if standing.detecting => Move::Stay,
+        Stage::DetectingAfter { .. } => Move::DetectAfter,
+        Stage::RestartPending { boot, .. } if boot != standing.boot => Move::Restarted,
+        Stage::RestartPending { .. } => Move::Stay,
+        Stage::Recalled => next_recalled(standing),
+        _ => next_unstarted(standing),
+    }
+}
+
+fn next_unstarted(standing: &Standing<'_>) -> Move {
+    let (offer, due) = match offered(standing) {
+        Ok(offered) => offered,
+        Err(why) => return Move::End(State::Withdrawn { why }),
+    };
+    if let Some(end) = over_before_start(offer, standing.trusted) {
+        return Move::End(end);
+    }
+    let Some(at) = due.at else { return Move::Rest(State::Available) };
+    if standing.record.reported.word() == Word::NotApplicable {
+        return Move::Stay;
+    }
+    if let Some(why) = forbidden(standing, offer) {
+        return Move::Wait { why, until: None };
+    }
+    let manifested = match manifest_of(standing) {
+        Ok(manifested) => manifested,
+        Err(next) => return next,
+    };
+    let name = &standing.record.program;
+    let Some(program) = manifested.program(name) else {
+        let detail = format!("the package has no program called `{name}`");
+        return Move::End(failed(Rule::NoSuchProgram, None, detail));
+    };
+    if program.platform.as_deref().is_some_and(|wanted| !standing.facts.is_platform(wanted)) {
+        return Move::Rest(State::NotApplicable { why: NotApplicable::Platform });
+    }
+    if let Some(next) = still_fetching(standing) {
+        return next;
+    }
+    match due_time(at, standing.zone) {
+        Some(due) if due > standing.trusted => Move::Wait { why: Waiting::Time, until: Some(due) },
+        _ => next_of_ready(standing, program, manifested),
+    }
+}
+
+/// Content is here, the time has come, nothing forbids a start.
+fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manifested) -> Move {
+    let check = || Move::Check { program: Box::new(program.clone()), size: manifested.size };
+    let lacking = if !standing.turn_free {
+        Some(Waiting::Turn)
+    } else if !standing.outbox_room {
+        Some(Waiting::Outbox)
+    } else {
+        None
+    };
+    let checked = |next: &dyn Fn() -> Move| lacking.map_or_else(next, Move::Hold);
+    let detection = manifested.detection.as_ref();
+    match &standing.record.stage {
+        Stage::Checking if standing.cleared => checked(&|| Move::Arm {
+            program: Box::new(program.clone()),
+            detection: detection.cloned().map(Box::new),
+        }),
+        Stage::Checking if standing.checking => Move::Stay,
+        Stage::Checking => checked(&check),
+        Stage::DetectingBefore if standing.detecting => Move::Stay,
+        // A turn or room in the outbox is seen from here: no need to wait for the next look.
+        Stage::Holding { why: Waiting::Turn | Waiting::Outbox, .. } => checked(&check),
+        Stage::Holding { why: Waiting::Retry, until } if *until > standing.trusted => {
+            Move::Wait { why: Waiting::Retry, until: Some(*until) }
+        }
+        Stage::Holding { until, .. } if *until > standing.trusted => Move::Stay,
+        Stage::Holding { why, .. } if *why != Waiting::Retry => checked(&check),
+        _ => match detection {
+            Some(detection) if detects(program, Some(detection)) => {
+                Move::Detect(Box::new(detection.clone()))
+            }
+            _ => checked(&check),
+        },
+    }
+}
+
+/// Evidence about a lost run is gathered whatever forbids a start: nothing is started by it.
+fn next_recalled(standing: &Standing<'_>) -> Move {
+    let lost = Move::End(State::Interrupted { cause: Interruption::MemoryLost });
+    let same_revision =
+        offered(standing).is_ok_and(|(offer, _)| offer.revision == standing.record.revision);
+    if standing.record.package.is_none() || !same_revision {
+        return lost;
+    }
+    let manifested = match manifest_of(standing) {
+        Ok(manifested) => manifested,
+        Err(Move::End(_)) => return lost,
+        Err(next) => return next,
+    };
+    match (manifested.program(&standing.record.program), still_fetching(standing)) {
+        (None, _) => lost,
+        (_, Some(next)) => next,
+        (Some(program), None) => Move::Recall {
+            program: Box::new(program.clone()),
+            detection: manifested.detection.clone().map(Box::new),
+        },
+    }
+}
+
+/// The offer and occurrence that the obligation is for, or how it was withdrawn.
+pub(crate) fn offered<'a>(standing: &Standing<'a>) -> Result<(&'a Offer, &'a Due), Withdrawal> {
+    let key = &standing.record.key;
+    let offer = standing
+        .policy
+        .and_then(|policy| policy_offer(policy, key.advertisement))
+        .ok_or(Withdrawal::LeftCollection)?;
+    let due = offer.occurrences.iter().find(|due| due.occurrence == key.occurrence);
+    due.map(|due| (offer, due)).ok_or(Withdrawal::AssignmentRemoved)
+}
+
+/// The offer of `advertisement`; offers stand in the order of their ids.
+pub(crate) fn policy_offer(
+    policy: &Policy,
+    advertisement: muster_model::id::AdvertisementId,
+) -> Option<&Offer> {
+    let offers = &policy.advertisements;
+    let at = offers.binary_search_by_key(&advertisement, |offer| offer.advertisement).ok()?;
+    offers.get(at)
+}
+
+/// What ends an obligation that was not started.
+pub(crate) fn over_before_start(offer: &Offer, trusted: Wall) -> Option<State> {
+    if let Some(order) = &offer.revoked {
+        let detail = match order.reason.as_str() {
+            "" => format!("by {}", order.by),
+            reason => format!("by {}: {reason}", order.by),
+        };
+        return Some(failed(Rule::Revoked, None, detail));
+    }
+    let expired = offer.expires.is_some_and(|expires| expires <= trusted);
+    expired.then_some(State::Expired { why: Expiry::Advertisement })
+}
+
+/// What forbids any start now, the strongest first.
+pub(crate) fn forbidden(standing: &Standing<'_>, offer: &Offer) -> Option<Waiting> {
+    let policy = standing.policy?;
+    let said = [
+        (standing.awaits_account, Waiting::Account),
+        (policy.held.is_some(), Waiting::Held),
+        (policy.halted.is_some(), Waiting::Halted),
+        (offer.stopped.is_some(), Waiting::Stopped),
+        (offer.conflict.is_some(), Waiting::Conflict),
+        (standing.paused, Waiting::Paused),
+        (
+            stale_from(offer, policy, standing.heard).is_some_and(|from| from < standing.trusted),
+            Waiting::StalePolicy,
+        ),
+    ];
+    said.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
+}
+
+/// The last moment at which the device may act on `offer` without hearing from its site.
+pub(crate) fn stale_from(offer: &Offer, policy: &Policy, heard: Option<Wall>) -> Option<Wall> {
+    match offer.offline_for {
+        OfflineFor::Unlimited => None,
+        OfflineFor::AtMost(most) => Some(heard.unwrap_or(policy.issued).plus(most.duration())),
+    }
+}
+
+/// When `at` falls due, in trusted time; `None` is "at once". A local time in a spring gap is read with
+/// the offset before it, and in a repeated hour the first one counts (RFC 5545, 3.3.5).
+pub(crate) fn due_time(at: At, zone: &TimeZone) -> Option<Wall> {
+    match at {
+        At::Now => None,
+        At::Instant(time) => Some(time),
+        At::Local(civil) => {
+            let instant = zone.to_ambiguous_timestamp(civil).compatible().ok()?;
+            Some(Wall(instant.as_millisecond()))
+        }
+    }
+}
+
+/// What is known of the package's programs, or what must happen before anything is.
+fn manifest_of<'a>(standing: &Standing<'a>) -> Result<&'a Manifested, Move> {
+    let Some(content) = standing.content else { return Err(Move::Fetch { wait: None }) };
+    match &content.record.standing {
+        ContentStanding::Ready { manifested } => Ok(manifested),
+        ContentStanding::Refused { rule, why } => Err(Move::End(failed(*rule, None, why.clone()))),
+        ContentStanding::Fetching => {
+            content.manifested.as_ref().ok_or(Move::Fetch { wait: content.wait })
+        }
+    }
+}
+
+fn still_fetching(standing: &Standing<'_>) -> Option<Move> {
+    let content = standing.content?;
+    let fetching = content.record.standing == ContentStanding::Fetching;
+    fetching.then_some(Move::Fetch { wait: content.wait })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! Taking a policy: what is refused, and what becomes of the obligations that it changes.
+//!
+//! A new occurrence becomes an obligation. An unstarted one moves to a newer revision, a running one
+//! finishes under the old one, one that ended stays ended; only `withdrawn(left-collection)` opens
+//! again. What is no longer offered is seen by the next move of its obligation.
+
+use muster_model::clock::Wall;
+use muster_model::id::{DeviceId, Sequence};
+use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, Policy};
+use muster_model::state::{State, Withdrawal};
+
+use crate::agent::Agent;
+use crate::draft::Draft;
+use crate::obligation::policy_offer;
+use crate::report::Told;
+use crate::saved::{Key, ObligationRecord, RunRecord, Stage};
+use crate::sometimes::Branch;
+use crate::step::{Effect, Write};
+
+/// Epochs that are remembered as left: one for each restore of the site from a backup.
+const EPOCHS_LEFT_MAX: usize = 64;
+
+/// Why a policy is not acted on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PolicyRefusal {
+    /// It is for another device.
+    #[error("the policy is for device {0}")]
+    OtherDevice(DeviceId),
+    /// It is older than the one at hand.
+    #[error("the policy is of revision {revision}, older than {at_hand} at hand")]
+    OlderRevision {
+        /// Its revision.
+        revision: u64,
+        /// The revision at hand.
+        at_hand: u64,
+    },
+    /// It is of an epoch that the site has left.
+    #[error("the policy is of an epoch that the site has left")]
+    EpochLeft,
+    /// It is of a format that this version cannot act on.
+    #[error("the policy is of format {0}, this version acts on up to {POLICY_FORMAT}")]
+    Format(u32),
+}
+
+impl Agent {
+    /// Why `policy` must not be acted on.
+    pub(crate) fn policy_refusal(&self, policy: &Policy) -> Option<PolicyRefusal> {
+        if policy.format > POLICY_FORMAT {
+            return Some(PolicyRefusal::Format(policy.format));
+        }
+        if policy.device != self.identity.device {
+            return Some(PolicyRefusal::OtherDevice(policy.device));
+        }
+        if self.memory.epochs_left.contains(&policy.epoch) {
+            return Some(PolicyRefusal::EpochLeft);
+        }
+        let at_hand = self.policy.as_ref().filter(|at_hand| at_hand.epoch == policy.epoch)?;
+        (policy.revision < at_hand.revision).then_some(PolicyRefusal::OlderRevision {
+            revision: policy.revision,
+            at_hand: at_hand.revision,
+        })
+    }
+
+    /// Acts on a policy that was not refused.
+    pub(crate) fn take_policy(&mut self, draft: &mut Draft, mut policy: Policy) {
+        if self.memory.epoch != Some(policy.epoch) {
+            self.enter_epoch(draft, &policy);
+        }
+        policy.advertisements.sort_by_key(|offer| offer.advertisement);
+        if self.policy.as_ref() == Some(&policy) {
+            return;
+        }
+        self.policy = Some(policy);
+        draft.policy = true;
+        self.match_offers(draft);
+        self.order_stops(draft);
+    }
+
+    fn enter_epoch(&mut self, draft: &mut Draft, policy: &Policy) {
+        draft.memory = true;
+        let Some(left) = self.memory.epoch.replace(policy.epoch) else { return };
+        self.fired.note(Branch::EpochEntered);
+        self.memory.epochs_left.push(left);
+        let excess = self.memory.epochs_left.len().saturating_sub(EPOCHS_LEFT_MAX);
+        self.memory.epochs_left.drain(..excess);
+        self.outbox_enters_epoch(draft);
+        self.restate(draft);
+    }
+
+    /// Makes obligations of what is offered. Not before the account has come: it may say that they
+    /// ended long ago.
+    pub(crate) fn match_offers(&mut self, draft: &mut Draft) {
+        if self.memory.awaits_account {
+            return;
+        }
+        let Some(policy) = self.policy.clone() else { return };
+        for offer in &policy.advertisements {
+            for due in &offer.occurrences {
+                self.match_offer(draft, offer, due);
+            }
+        }
+    }
+
+    fn match_offer(&mut self, draft: &mut Draft, offer: &Offer, due: &Due) {
+        let key = Key { advertisement: offer.advertisement, occurrence: due.occurrence.clone() };
+        let Some(record) = self.obligations.get_mut(&key) else {
+            let record = ObligationRecord::offered(key.clone(), offer);
+            self.obligations.insert(key.clone(), record);
+            draft.obligations.insert(key);
+            return;
+        };
+        if record.package.is_none() && record.revision == offer.revision {
+            record.offered_again(offer);
+            draft.obligations.insert(key.clone());
+        }
+        match &record.stage {
+            Stage::Over => {
+                let left = State::Withdrawn { why: Withdrawal::LeftCollection };
+                if record.reported == left {
+                    self.reopen(draft, &key, offer);
+                }
+            }
+            Stage::Running { .. }
+            | Stage::DetectingAfter { .. }
+            | Stage::RestartPending { .. }
+            | Stage::Recalled => {}
+            _ if record.revision != offer.revision => {
+                self.fired.note(Branch::Moved);
+                self.follow(draft, &key, offer);
+            }
+            _ => {}
+        }
+    }
+
+    /// A device that left its collection and came back takes up what it had not started.
+    fn reopen(&mut self, draft: &mut Draft, key: &Key, offer: &Offer) {
+        self.fired.note(Branch::Reopened);
+        self.follow(draft, key, offer);
+        if let Some(record) = self.obligations.get_mut(key) {
+            record.uncounted = record.attempts;
+            record.stage = Stage::Idle;
+        }
+        self.report(draft, key, State::Accepted, Told::default());
+    }
+
+    /// Moves an unstarted obligation to the offered revision. Another package or program has all its
+    /// attempts before it.
+    pub(crate) fn follow(&mut self, draft: &mut Draft, key: &Key, offer: &Offer) {
+        self.clean_unentered(draft, key);
+        let Some(record) = self.obligations.get_mut(key) else { return };
+        let program = offer.program.as_str();
+        let manifest = record.package.as_ref().map(|package| package.manifest);
+        let other = manifest != Some(offer.package.manifest) || record.program != program;
+        record.name = offer.name.to_string();
+        record.revision = offer.revision;
+        record.package = Some(offer.package.clone());
+        record.program = program.to_owned();
+        draft.obligations.insert(key.clone());
+        if !other {
+            return;
+        }
+        record.uncounted = record.attempts;
+        record.stage = Stage::Idle;
+        if matches!(record.reported, State::NotApplicable { .. }) {
+            self.report(draft, key, State::Accepted, Told::default());
+        }
+    }
+
+    /// Ends what runs, where somebody ordered that.
+    fn order_stops(&mut self, draft: &mut Draft) {
+        let Some(policy) = &self.policy else { return };
+        let kills = |order: &Option<Order>| order.as_ref().is_some_and(|order| order.kill);
+        let all = kills(&policy.held) || kills(&policy.halted);
+        let obligations = &self.obligations;
+        let ordered = |run: &&mut RunRecord| {
+            let offer = policy_offer(policy, run.key.advertisement);
+            let runs = obligations
+                .get(&run.key)
+                .is_some_and(|record| matches!(record.stage, Stage::Running { .. }));
+            runs && !run.stopped
+                && (all
+                    || offer.is_some_and(|offer| kills(&offer.stopped) || kills(&offer.revoked)))
+        };
+        for run in self.runs.values_mut().filter(ordered) {
+            self.fired.note(Branch::StopOrdered);
+            run.stopped = true;
+            draft.write(Write::Run(Box::new(run.clone())));
+            draft.effect(Effect::Stop(run.run));
+        }
+    }
+}
+
+impl ObligationRecord {
+    /// What the account did not tell of an obligation: what it is about.
+    fn offered_again(&mut self, offer: &Offer) {
+        self.name = offer.name.to_string();
+        self.package = Some(offer.package.clone());
+        self.program = offer.program.to_string();
+    }
+
+    /// An obligation that has just been offered. It is reported by its first move, in the same step.
+    fn offered(key: Key, offer: &Offer) -> Self {
+        Self {
+            key,
+            name: offer.name.to_string(),
+            revision: offer.revision,
+            package: Some(offer.package.clone()),
+            program: offer.program.to_string(),
+            attempts: 0,
+            uncounted: 0,
+            launches: 0,
+            reported: State::Targeted,
+            since: Wall::default(),
+            reported_in: Sequence(0),
+            stage: Stage::Idle,
+            disputed: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

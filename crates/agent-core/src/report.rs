@@ -1,0 +1,247 @@
+//! Saying things: the one place that writes messages, and the one place that changes what is reported.
+//!
+//! A change of an obligation's reported state and its message are marked in the same draft, so they are
+//! one write (law 3). Texts from outside are clipped here, so that no message can outgrow its limit.
+
+use std::collections::BTreeMap;
+
+use muster_model::digest::Digest;
+use muster_model::facts::{Fact, Facts};
+use muster_model::message::{Body, Message, OUTPUT_TAIL_BYTES_MAX, Report, RunId};
+use muster_model::state::State;
+use muster_model::wire::batch::chain;
+
+use crate::agent::Agent;
+use crate::draft::Draft;
+use crate::input::Exit;
+use crate::outcome::exit_code;
+use crate::saved::{Kept, Key};
+use crate::sometimes::Branch;
+use crate::step::Write;
+
+/// A text for people inside a message, in bytes. JSON writes a control character as six bytes; with two
+/// such texts and an output tail a report stays below 40 KiB of its 64.
+const TEXT_BYTES_MAX: usize = 1024;
+/// Facts inside a message, in bytes of their JSON; extra facts beyond it are left out.
+const FACTS_BYTES_MAX: usize = 16 * 1024;
+
+/// What a report carries beside the state.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// The run.
+    pub(crate) run: Option<RunId>,
+    /// How the newest attempt ended, when the obligation goes on.
+    pub(crate) attempt_ended: Option<State>,
+    /// The newest attempt's exit code.
+    pub(crate) exit_code: Option<i32>,
+    /// The tail of its output.
+    pub(crate) output: String,
+}
+
+impl Told {
+    /// Of a run and how it ended.
+    pub(crate) fn of(run: RunId, exit: Option<&Exit>) -> Self {
+        Self {
+            run: Some(run),
+            attempt_ended: None,
+            exit_code: exit.and_then(exit_code),
+            output: exit.map(|exit| exit.output.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+impl Agent {
+    /// Writes the next message of the stream.
+    pub(crate) fn say(&mut self, draft: &mut Draft, body: Body) {
+        let sequence = self.memory.head.next();
+        let trusted = self.trusted(draft.now);
+        let message = Message {
+            device: self.identity.device,
+            incarnation: self.identity.incarnation,
+            sequence,
+            wall: draft.now.wall,
+            elapsed: draft.now.elapsed,
+            boot: self.memory.boot.clone(),
+            trusted,
+            body: clipped(body),
+        };
+        // Cannot fail: no map of a message has a key that is not text.
+        let bytes = serde_json::to_vec(&message).unwrap_or_default();
+        let chain: Digest = chain(self.memory.chain, &bytes);
+        let kept = Kept { sequence, bytes, chain, written: trusted };
+        self.memory.head = sequence;
+        self.memory.chain = chain;
+        draft.memory = true;
+        draft.write(Write::Message(kept.clone()));
+        self.outbox.push(kept);
+    }
+
+    /// Moves the reported state of an obligation, and says so. Nothing happens if it stands there
+    /// already and no attempt has ended.
+    pub(crate) fn report(&mut self, draft: &mut Draft, key: &Key, state: State, told: Told) {
+        let trusted = self.trusted(draft.now);
+        let Some(record) = self.obligations.get_mut(key) else { return };
+        let state = clipped_state(state);
+        if record.reported == state && told.attempt_ended.is_none() {
+            return;
+        }
+        record.reported = state;
+        record.since = trusted;
+        self.tell(draft, key, told);
+    }
+
+    /// Says again where each obligation stands whose own report is no longer kept. A site that was
+    /// restored from a backup older than `keepRelieved` may lack it, and cannot ask for it.
+    pub(crate) fn restate(&mut self, draft: &mut Draft) {
+        let through = self.outbox.before().through;
+        let untold: Vec<Key> = self
+            .obligations
+            .values()
+            .filter(|record| record.reported_in <= through && record.reported != State::Targeted)
+            .map(|record| record.key.clone())
+            .collect();
+        for key in untold {
+            self.fired.note(Branch::Restated);
+            let record = self.obligations.get(&key);
+            let exit_code = record.and_then(|record| record.reported.exit_code());
+            self.tell(draft, &key, Told { exit_code, ..Told::default() });
+        }
+    }
+
+    fn tell(&mut self, draft: &mut Draft, key: &Key, told: Told) {
+        let Some(record) = self.obligations.get_mut(key) else { return };
+        record.reported_in = self.memory.head.next();
+        let report = Report {
+            advertisement: key.advertisement,
+            occurrence: key.occurrence.clone(),
+            revision: record.revision,
+            state: record.reported.clone(),
+            attempt: record.attempts,
+            run: told.run,
+            exit_code: told.exit_code,
+            attempt_ended: told.attempt_ended,
+            disputed: record.disputed.clone(),
+            output: told.output,
+        };
+        if report.disputed.is_some() {
+            self.fired.note(Branch::Disputed);
+        }
+        draft.obligations.insert(key.clone());
+        self.say(draft, Body::Obligation(report));
+    }
+}
+
+/// `body` with every text from outside within its limit.
+fn clipped(body: Body) -> Body {
+    match body {
+        Body::AgentStarted { facts } => Body::AgentStarted { facts: clipped_facts(facts) },
+        Body::FactsChanged { facts } => Body::FactsChanged { facts: clipped_facts(facts) },
+        Body::PolicyRefused { why } => Body::PolicyRefused { why: head(why) },
+        Body::MemoryLost { found, salvaged } => Body::MemoryLost { found: head(found), salvaged },
+        Body::Obligation(report) => Body::Obligation(Report {
+            state: clipped_state(report.state),
+            attempt_ended: report.attempt_ended.map(clipped_state),
+            disputed: report.disputed.map(head),
+            output: tail(report.output),
+            ..report
+        }),
+        dropped @ Body::Dropped { .. } => dropped,
+    }
+}
+
+fn clipped_state(state: State) -> State {
+    match state {
+        State::Failed { mut code } => {
+            code.detail = head(code.detail);
+            State::Failed { code }
+        }
+        State::Superseded { by } => State::Superseded { by: head(by) },
+        State::RolledBack { cause } => State::RolledBack { cause: head(cause) },
+        other => other,
+    }
+}
+
+/// Extra facts are left out from the end of their order until the rest fits.
+fn clipped_facts(mut facts: Facts) -> Facts {
+    for text in [
+        &mut facts.os,
+        &mut facts.arch,
+        &mut facts.name,
+        &mut facts.agent_version,
+        &mut facts.isolation,
+        &mut facts.root,
+    ] {
+        *text = head(std::mem::take(text));
+    }
+    let mut bytes = 0;
+    let fits = |(name, fact): &(String, Fact)| {
+        bytes += serde_json::to_vec(&(name, fact)).map_or(FACTS_BYTES_MAX, |json| json.len());
+        bytes <= FACTS_BYTES_MAX
+    };
+    let extra = std::mem::take(&mut facts.extra);
+    facts.extra = extra.into_iter().take_while(fits).collect::<BTreeMap<_, _>>();
+    facts
+}
+
+/// The first bytes of a text, cut between two characters.
+fn head(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+    }
+    text
+}
+
+/// The last bytes of an output, cut between two characters.
+fn tail(text: String) -> String {
+    if text.len() <= OUTPUT_TAIL_BYTES_MAX {
+        return text;
+    }
+    text[text.ceil_char_boundary(text.len() - OUTPUT_TAIL_BYTES_MAX)..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muster_model::message::MESSAGE_BYTES_MAX;
+    use muster_model::state::{Failure, Rule};
+
+    #[test]
+    fn the_worst_texts_stay_below_the_limit_of_a_message() {
+        let worst = || "\u{1}".repeat(1 << 20);
+        let failed = || State::Failed {
+            code: Failure { rule: Rule::ExitCode, exit_code: Some(-1), detail: worst() },
+        };
+        let report = Report {
+            advertisement: muster_model::id::AdvertisementId(uuid::Uuid::max()),
+            occurrence: "a1#1".parse().unwrap(),
+            revision: u32::MAX,
+            state: failed(),
+            attempt: u32::MAX,
+            run: Some(RunId(Digest::ZERO)),
+            exit_code: Some(i32::MIN),
+            attempt_ended: Some(failed()),
+            disputed: Some(worst()),
+            output: worst(),
+        };
+        let facts = Facts {
+            os: worst(),
+            arch: worst(),
+            name: worst(),
+            agent_version: worst(),
+            isolation: worst(),
+            root: worst(),
+            extra: (0..256).map(|n| (format!("{n}"), Fact::Text("\u{1}".repeat(999)))).collect(),
+        };
+        for body in [Body::Obligation(report), Body::AgentStarted { facts }] {
+            let bytes = serde_json::to_vec(&clipped(body)).unwrap().len();
+            assert!(bytes < MESSAGE_BYTES_MAX - 4096, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn an_output_keeps_its_tail_and_is_cut_between_characters() {
+        let output = format!("{}end", "ü".repeat(OUTPUT_TAIL_BYTES_MAX));
+        let kept = tail(output);
+        assert!(kept.ends_with("üend") && kept.len() <= OUTPUT_TAIL_BYTES_MAX, "{}", kept.len());
+    }
+}

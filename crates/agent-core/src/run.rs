@@ -1,0 +1,208 @@
+//! Runs: from arming to a verdict, by evidence alone.
+//!
+//! After any restart five kinds of evidence decide, in this order: an exit record; a live supervisor;
+//! no `entered`, so nothing was executed; `entered` without exit in this boot; the same in an earlier
+//! one. What an interrupted run may do then is its author's declared rule, never a guess.
+
+use muster_model::message::RunId;
+use muster_model::settings::Setting;
+use muster_model::state::{Interruption, State, Waiting};
+
+use crate::agent::Agent;
+use crate::draft::Draft;
+use crate::input::{Exit, Found, RunEvidence};
+use crate::outcome::{self, CutShort, detects};
+use crate::report::Told;
+use crate::saved::{Key, RunRecord, Stage};
+use crate::sometimes::Branch;
+use crate::step::Effect;
+
+impl Agent {
+    /// One run at a time: nobody has said that two installations get along.
+    pub(crate) fn turn_free(&self) -> bool {
+        !self.runs.values().any(|run| {
+            self.obligations.get(&run.key).is_some_and(|record| {
+                matches!(record.stage, Stage::Running { .. } | Stage::DetectingAfter { .. })
+            })
+        })
+    }
+
+    pub(crate) fn run_of(&self, key: &Key) -> Option<&RunRecord> {
+        match &self.obligations.get(key)?.stage {
+            Stage::Running { run }
+            | Stage::DetectingAfter { run, .. }
+            | Stage::RestartPending { run, .. } => self.runs.get(run),
+            _ => None,
+        }
+    }
+
+    /// Takes what a run's folder shows.
+    pub(crate) fn run_seen(&mut self, draft: &mut Draft, run: RunId, evidence: RunEvidence) {
+        let Some(record) = self.followed(run) else {
+            return self.ignore("evidence of a run that is not followed");
+        };
+        #[cfg(feature = "planted")]
+        if self.plant_early_clean(draft, run, &evidence) {
+            return;
+        }
+        match evidence {
+            RunEvidence::Exited(exit) => self.exited(draft, &record, exit),
+            RunEvidence::Alive if record.stopped => draft.effect(Effect::Stop(run)),
+            RunEvidence::Alive => {}
+            RunEvidence::NeverEntered => self.never_entered(draft, record),
+            RunEvidence::CutShort { same_boot: true } => {
+                self.cut_short(draft, &record, Interruption::Killed);
+            }
+            RunEvidence::CutShort { same_boot: false } => {
+                self.cut_short(draft, &record, Interruption::Restart);
+            }
+            RunEvidence::Missing => self.cut_short(draft, &record, Interruption::MemoryLost),
+        }
+    }
+
+    /// The record of a run whose end is awaited.
+    pub(crate) fn followed(&self, run: RunId) -> Option<RunRecord> {
+        let record = self.runs.get(&run)?;
+        let stage = &self.obligations.get(&record.key)?.stage;
+        (*stage == Stage::Running { run }).then(|| record.clone())
+    }
+
+    fn exited(&mut self, draft: &mut Draft, run: &RunRecord, exit: Exit) {
+        let restarted = run.boot != self.memory.boot;
+        if outcome::wants_restart(&run.program, &exit) && !restarted {
+            self.fired.note(Branch::RestartPending);
+            let boot = self.memory.boot.clone();
+            let told = Told::of(run.run, Some(&exit));
+            self.set_stage(draft, &run.key, Stage::RestartPending { run: run.run, exit, boot });
+            self.report(draft, &run.key, State::RestartPending, told);
+            return;
+        }
+        if outcome::lost_the_lock(&run.program, &exit) {
+            return self.wait_for_lock(draft, run, &exit);
+        }
+        self.judge_exit(draft, run, exit, restarted);
+    }
+
+    /// The run did nothing: it is waited for the lock, and the attempt does not count. The next one is
+    /// a run of its own all the same, because a run id is spent once.
+    fn wait_for_lock(&mut self, draft: &mut Draft, run: &RunRecord, exit: &Exit) {
+        self.fired.note(Branch::Condition);
+        let why = Waiting::PackageManager;
+        let until = self.trusted(draft.now).plus(self.setting(Setting::ConditionEvery));
+        let ended = outcome::judge(&run.program, exit, None, false).state;
+        let told = Told { attempt_ended: Some(ended), ..Told::of(run.run, Some(exit)) };
+        if let Some(record) = self.obligations.get_mut(&run.key) {
+            record.uncounted += 1;
+        }
+        self.forget_run(draft, run);
+        self.set_stage(draft, &run.key, Stage::Holding { why, until });
+        self.report(draft, &run.key, State::Waiting { why, until: None }, told);
+        self.catch_up(draft, &run.key);
+    }
+
+    fn judge_exit(&mut self, draft: &mut Draft, run: &RunRecord, exit: Exit, restarted: bool) {
+        if detects(&run.program, run.detection.as_ref()) && outcome::has_run(&exit) {
+            let stage =
+                Stage::DetectingAfter { run: run.run, exit: Some(exit), restarted, cause: None };
+            return self.set_stage(draft, &run.key, stage);
+        }
+        let outcome = outcome::judge(&run.program, &exit, None, restarted);
+        self.attempt_over(draft, run, outcome, Some(&exit));
+    }
+
+    /// The machine has restarted as the run asked.
+    pub(crate) fn restarted(&mut self, draft: &mut Draft, key: &Key) {
+        let Some(run) = self.run_of(key).cloned() else { return self.lose_run(draft, key) };
+        let Some(Stage::RestartPending { exit, .. }) =
+            self.obligations.get(key).map(|record| record.stage.clone())
+        else {
+            return;
+        };
+        self.judge_exit(draft, &run, exit, true);
+    }
+
+    /// Asks detection about a run that has ended.
+    pub(crate) fn detect_after(&mut self, draft: &mut Draft, key: &Key) {
+        let Some(run) = self.run_of(key) else { return self.lose_run(draft, key) };
+        match run.detection.clone() {
+            Some(detection) => self.ask_detection(draft, key, detection),
+            None => self.detected_after(draft, key, &Found::Error("there is none".to_owned())),
+        }
+    }
+
+    /// Takes what detection found after a run.
+    pub(crate) fn detected_after(&mut self, draft: &mut Draft, key: &Key, found: &Found) {
+        let Some(run) = self.run_of(key).cloned() else { return self.lose_run(draft, key) };
+        let Some(Stage::DetectingAfter { exit, restarted, cause, .. }) =
+            self.obligations.get(key).map(|record| record.stage.clone())
+        else {
+            return;
+        };
+        match exit {
+            Some(exit) => {
+                let outcome = outcome::judge(&run.program, &exit, Some(found), restarted);
+                self.attempt_over(draft, &run, outcome, Some(&exit));
+            }
+            None => {
+                let cause = cause.unwrap_or(Interruption::Killed);
+                self.after_cut_short(draft, &run, Some(found), cause);
+            }
+        }
+    }
+
+    /// A run ended without an exit record.
+    fn cut_short(&mut self, draft: &mut Draft, run: &RunRecord, cause: Interruption) {
+        self.fired.note(Branch::CutShort);
+        if detects(&run.program, run.detection.as_ref()) {
+            let restarted = cause == Interruption::Restart;
+            let stage =
+                Stage::DetectingAfter { run: run.run, exit: None, restarted, cause: Some(cause) };
+            return self.set_stage(draft, &run.key, stage);
+        }
+        self.after_cut_short(draft, run, None, cause);
+    }
+
+    fn after_cut_short(
+        &mut self,
+        draft: &mut Draft,
+        run: &RunRecord,
+        found: Option<&Found>,
+        cause: Interruption,
+    ) {
+        let interrupted = State::Interrupted { cause };
+        match outcome::cut_short(&run.program, found, cause) {
+            CutShort::Ended(outcome) => self.attempt_ends(draft, run, outcome, None),
+            CutShort::Again if self.may_follow(draft, run) => {
+                // The program is not to blame: there is no delay to wait for.
+                self.retry(draft, run, interrupted, None, std::time::Duration::ZERO);
+            }
+            CutShort::Again => self.attempt_ends(draft, run, interrupted.into(), None),
+        }
+    }
+}
+
+#[cfg(feature = "planted")]
+impl Agent {
+    /// Cleans the folder before the outcome is saved; the outcome follows with the next input.
+    fn plant_early_clean(&mut self, draft: &mut Draft, run: RunId, seen: &RunEvidence) -> bool {
+        let early = self.planted.exit_record_cleaned_before_reported
+            && matches!(seen, RunEvidence::Exited(_))
+            && !self.held_back.iter().any(|(held, _)| *held == run);
+        if early {
+            draft.effect(Effect::Clean(run));
+            self.held_back.push((run, seen.clone()));
+        }
+        early
+    }
+
+    /// Takes the evidence that the planted bug held back.
+    pub(crate) fn take_held_back(&mut self, draft: &mut Draft) {
+        for (run, evidence) in self.held_back.clone() {
+            self.run_seen(draft, run, evidence);
+        }
+        self.held_back.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;
