@@ -1,0 +1,258 @@
+//! Applying an advertisement: the pin, the occurrences, and everything that another object forbids.
+
+use muster_model::advertisement::{AdvertisementSpec, Track};
+use muster_model::clock::Wall;
+use muster_model::id::CollectionId;
+use muster_model::object::{Object, Spec};
+use muster_model::package::{PackageSpec, Program};
+use muster_model::policy::PinnedPackage;
+use muster_model::problem::Problem;
+
+use super::occurrences::OccurrencePlan;
+use super::{Change, compare, problem};
+use crate::occurrence::OccurrenceRow;
+use crate::targeting::{LiveAdvertisement, opposes};
+
+/// An advertisement as it is stored.
+#[derive(Clone, Debug)]
+pub struct AdvertisementRow {
+    /// The object, as last applied.
+    pub object: Object,
+    /// Its revision, from 1; each edit takes the next.
+    pub revision: u32,
+    /// The package version that it is pinned to.
+    pub package: PinnedPackage,
+    /// Whom it is for.
+    pub collection: CollectionId,
+    /// All its occurrences, closed ones too.
+    pub occurrences: Vec<OccurrenceRow>,
+}
+
+/// A published version of the package.
+#[derive(Clone, Debug)]
+pub struct PublishedVersion {
+    /// Name, version, manifest and signatures.
+    pub pinned: PinnedPackage,
+    /// What the manifest says.
+    pub spec: PackageSpec,
+    /// Nothing of it starts any more.
+    pub revoked: bool,
+}
+
+/// Another live advertisement of the same package.
+#[derive(Clone, Debug)]
+pub struct Rival {
+    /// It.
+    pub live: LiveAdvertisement,
+    /// Devices that are members of both collections.
+    pub shared: u64,
+}
+
+/// What the shell answers for a plan.
+pub struct AdvertisementLookups<'a> {
+    /// The versions of the package, oldest first; `None` if there is no such package.
+    pub versions: Option<&'a [PublishedVersion]>,
+    /// The collection; `None` if there is no such collection.
+    pub collection: Option<CollectionId>,
+    /// Its members now.
+    pub members: u64,
+    /// How many of them have a platform.
+    pub members_on: &'a dyn Fn(&str) -> u64,
+    /// Other live advertisements of the same package.
+    pub rivals: &'a [Rival],
+    /// The site's time.
+    pub now: Wall,
+}
+
+/// What applying an advertisement does.
+#[derive(Clone, Debug)]
+pub struct AdvertisementPlan {
+    /// How it differs from what is stored.
+    pub change: Change,
+    /// Its revision from now on.
+    pub revision: u32,
+    /// The package version that it is pinned to from now on.
+    pub package: PinnedPackage,
+    /// The program's entry in that version.
+    pub program: Program,
+    /// Whom it is for from now on.
+    pub collection: CollectionId,
+    /// What becomes of its occurrences.
+    pub occurrences: OccurrencePlan,
+    /// What will not work as somebody might expect; nothing of it forbids the change.
+    pub warnings: Vec<String>,
+    /// The newest published version, if it is not the pinned one: "pinned 2.10, newest 2.11".
+    pub newest: Option<String>,
+}
+
+/// Plans an advertisement. `object` is the whole, `spec` its spec.
+pub fn plan_advertisement(
+    stored: Option<&AdvertisementRow>,
+    object: &Object,
+    spec: &AdvertisementSpec,
+    lookups: &AdvertisementLookups<'_>,
+) -> Result<AdvertisementPlan, Vec<Problem>> {
+    let change = compare(stored.map(|row| &row.object), object);
+    let mut problems = Vec::new();
+    if stored.is_none() && spec.expires.is_some_and(|expires| expires <= lookups.now) {
+        problems.push(problem(
+            "spec.expires",
+            format!("expires has passed (it is {}): nothing could ever start", lookups.now),
+        ));
+    }
+    let collection = lookups.collection.ok_or_else(|| {
+        problem("spec.collection", format!("there is no collection `{}`", spec.collection))
+    });
+    let version = choose(stored, spec, lookups.versions);
+    let program = version.as_ref().map_err(Clone::clone).and_then(|version| program(version, spec));
+    let (Ok(collection), Ok(version), Ok(program), true) =
+        (&collection, &version, &program, problems.is_empty())
+    else {
+        problems.extend(collection.err());
+        // A version that is missing has no program either: one fault, said once.
+        problems.extend(program.err());
+        return Err(problems);
+    };
+    let occurrences =
+        OccurrencePlan::new(stored.map_or(&[], |row| &row.occurrences), spec, stored, *collection);
+    let newest = lookups.versions.and_then(<[_]>::last).map(|one| one.pinned.version.clone());
+    let repinned = stored.is_some_and(|row| row.package.manifest != version.pinned.manifest);
+    let change =
+        if repinned && change == Change::Unchanged { repin(stored, version) } else { change };
+    let revision = match (&change, stored) {
+        (Change::Unchanged, Some(row)) => row.revision,
+        (_, row) => row.map_or(0, |row| row.revision) + 1,
+    };
+    Ok(AdvertisementPlan {
+        warnings: warnings(object, spec, version, program, lookups),
+        change,
+        revision,
+        package: version.pinned.clone(),
+        program: (*program).clone(),
+        collection: *collection,
+        occurrences,
+        newest: newest.filter(|newest| *newest != version.pinned.version),
+    })
+}
+
+/// The version that is pinned. Publishing never moves a pin: only another `package` does, or
+/// `track: latest`.
+fn choose<'a>(
+    stored: Option<&AdvertisementRow>,
+    spec: &AdvertisementSpec,
+    versions: Option<&'a [PublishedVersion]>,
+) -> Result<&'a PublishedVersion, Problem> {
+    let name = &spec.package.name;
+    let versions =
+        versions.ok_or_else(|| problem("spec.package", format!("there is no package `{name}`")))?;
+    let kept = stored.filter(|row| match &row.object.spec {
+        Spec::Advertisement(old) => old.package == spec.package && spec.track.is_none(),
+        _ => false,
+    });
+    let live = versions.iter().rev().find(|one| !one.revoked);
+    let (wanted, found) = match (kept, &spec.package.version) {
+        (Some(row), _) => (
+            row.package.version.clone(),
+            versions.iter().find(|one| one.pinned.manifest == row.package.manifest),
+        ),
+        (None, Some(version)) => {
+            (version.clone(), versions.iter().find(|one| one.pinned.version == *version))
+        }
+        (None, None) => ("latest".to_owned(), live),
+    };
+    let found = found.ok_or_else(|| {
+        if !versions.is_empty() && versions.iter().all(|one| one.revoked) {
+            let detail = format!("every published version of `{name}` is revoked");
+            return problem("spec.package", detail);
+        }
+        let known: Vec<&str> = versions.iter().map(|one| one.pinned.version.as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        problem("spec.package", format!("`{name}` has no version `{wanted}`; published: {known}"))
+    })?;
+    // What is pinned already may be edited while it is revoked: its expiry, its collection.
+    if found.revoked && kept.is_none() {
+        let detail = format!("{name}@{} is revoked: nothing of it starts", found.pinned.version);
+        return Err(problem("spec.package", detail));
+    }
+    Ok(found)
+}
+
+fn program<'a>(
+    version: &'a PublishedVersion,
+    spec: &AdvertisementSpec,
+) -> Result<&'a Program, Problem> {
+    version.spec.program(spec.program.as_str()).ok_or_else(|| {
+        let names: Vec<&str> = version.spec.programs.iter().map(|one| one.name.as_str()).collect();
+        problem(
+            "spec.program",
+            format!(
+                "{}@{} has no program `{}`; it has: {}",
+                version.pinned.name,
+                version.pinned.version,
+                spec.program,
+                names.join(", ")
+            ),
+        )
+    })
+}
+
+fn repin(stored: Option<&AdvertisementRow>, version: &PublishedVersion) -> Change {
+    let field = super::FieldChange {
+        field: "spec.package".to_owned(),
+        old: stored.map(|row| row.package.version.clone().into()),
+        new: Some(version.pinned.version.clone().into()),
+    };
+    Change::Updated { fields: vec![field] }
+}
+
+fn warnings(
+    object: &Object,
+    spec: &AdvertisementSpec,
+    version: &PublishedVersion,
+    program: &Program,
+    lookups: &AdvertisementLookups<'_>,
+) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let members = lookups.members;
+    if members == 0 {
+        warnings.push(format!("collection `{}` has no member now", spec.collection));
+    }
+    if let Some(platform) = &program.platform {
+        let on = (lookups.members_on)(platform);
+        if on < members {
+            warnings.push(format!(
+                "program `{}` has platform {platform}: {} of {members} members of `{}` are not, and \
+                 become not-applicable(platform)",
+                program.name,
+                members - on,
+                spec.collection
+            ));
+        }
+    }
+    let mine = LiveAdvertisement {
+        advertisement: muster_model::id::AdvertisementId(Default::default()),
+        name: object.metadata.name.clone(),
+        revision: 0,
+        collection: lookups.collection.unwrap_or(CollectionId(Default::default())),
+        package: version.pinned.clone(),
+        program: program.name.clone(),
+        achieves: program.achieves,
+        expires: spec.expires,
+        offline_for: spec.offline_for,
+        stopped: None,
+        revoked: None,
+    };
+    for rival in lookups.rivals {
+        if opposes(&mine, &rival.live) && rival.live.can_start(lookups.now) && rival.shared > 0 {
+            warnings.push(format!(
+                "advertisement `{}` wants the opposite of package `{}` on {} devices: there neither \
+                 runs, waiting(conflict)",
+                rival.live.name, version.pinned.name, rival.shared
+            ));
+        }
+    }
+    if spec.track == Some(Track::Latest) {
+        warnings.push("track is `latest`: each newer version is pinned by itself".to_owned());
+    }
+    warnings
+}
