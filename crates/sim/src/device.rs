@@ -1,0 +1,299 @@
+//! A device: a machine with a disk, an agent process that comes and goes, supervisors that outlive it,
+//! and software that is there or not.
+//!
+//! The agent here is the real one; this is its shell, as the real shell is meant to be: save the
+//! writes, then carry out the effects. Everything can end between any two of its steps.
+
+mod calls;
+mod run;
+mod shell;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::tz::TimeZone;
+use muster_agent_core::agent::{Agent, Identity};
+use muster_agent_core::input::Input;
+use muster_model::clock::{Elapsed, Now, Wall};
+use muster_model::digest::Digest;
+use muster_model::facts::Facts;
+use muster_model::id::{BootId, DeviceId, Incarnation};
+use muster_model::message::RunId;
+use muster_model::name::Name;
+use muster_model::sign::PrivateKey;
+
+use crate::core::{Core, Crash, Node};
+use crate::disk::Disk;
+use crate::event::Event;
+use crate::journal::Journal;
+use crate::plant::Plant;
+use crate::queue::Time;
+use crate::seal::SealKey;
+use crate::sometimes::Rare;
+use calls::Pending;
+use run::{RunFolder, Supervisor};
+
+/// The hardware: on or off, its boots, its clocks.
+struct Machine {
+    on: bool,
+    boots: u64,
+    booted_at: Time,
+    /// How wrong the wall clock is, in milliseconds.
+    skew: i64,
+}
+
+/// One life of the agent process.
+struct Process {
+    number: u64,
+    agent: Agent,
+    pending: BTreeMap<u64, Pending>,
+    /// Runs whose supervisor it waits for.
+    followed: BTreeSet<RunId>,
+    /// The deadline that an event is queued for.
+    tick: Option<Time>,
+}
+
+/// A device of the fleet.
+pub(crate) struct Device {
+    /// Its number in the fleet.
+    pub index: usize,
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name.
+    pub name: Name,
+    /// Its key.
+    pub key: PrivateKey,
+    /// What it says of itself.
+    pub facts: Facts,
+    /// Its journal.
+    pub journal: Disk<Journal>,
+    /// Which life of its memory.
+    pub incarnation: Incarnation,
+    /// The incarnation in reserve, if the site has handed one out.
+    pub next_incarnation: Option<Incarnation>,
+    /// Why the memory is a new one, until it is saved.
+    memory_lost: Option<String>,
+    /// Which software is there, by the digest of its manifest.
+    software: BTreeMap<Digest, bool>,
+    site_key: SealKey,
+    machine: Machine,
+    process: Option<Process>,
+    processes: u64,
+    folders: BTreeMap<RunId, RunFolder>,
+    supervisors: BTreeMap<u64, Supervisor>,
+    supervisors_made: u64,
+}
+
+impl Device {
+    /// A device as enrolled: switched off, with an empty journal.
+    pub(crate) fn new(index: usize, core: &mut Core, site_key: SealKey) -> Self {
+        let name = crate::scenario::known_name(&format!("device-{index}"));
+        let facts = Facts {
+            os: "linux".to_owned(),
+            arch: "x86_64".to_owned(),
+            name: name.as_str().to_owned(),
+            agent_version: "1.0.0".to_owned(),
+            isolation: "session".to_owned(),
+            root: "/".to_owned(),
+            ..Facts::default()
+        };
+        let present: Vec<Digest> =
+            core.scenario.software.iter().map(|one| one.package.manifest).collect();
+        let software = present.into_iter().map(|one| (one, core.dice.per_mille(150))).collect();
+        let seed = Digest::of_parts("sim/device", &[&core.dice.bits().to_le_bytes()]);
+        Self {
+            index,
+            id: DeviceId(core.dice.uuid()),
+            name,
+            key: PrivateKey::from_seed(*seed.as_bytes()),
+            facts,
+            journal: Disk::new(),
+            incarnation: Incarnation(1),
+            next_incarnation: Some(Incarnation(2)),
+            memory_lost: None,
+            software,
+            site_key,
+            machine: Machine { on: false, boots: 0, booted_at: 0, skew: 0 },
+            process: None,
+            processes: 0,
+            folders: BTreeMap::new(),
+            supervisors: BTreeMap::new(),
+            supervisors_made: 0,
+        }
+    }
+
+    /// The node that it is.
+    pub(crate) fn node(&self) -> Node {
+        Node::Device(self.index)
+    }
+
+    /// The machine, if its agent runs.
+    pub(crate) fn agent(&self) -> Option<&Agent> {
+        self.process.as_ref().map(|process| &process.agent)
+    }
+
+    /// Both clocks.
+    pub(crate) fn clocks(&self, core: &Core) -> Now {
+        let elapsed = core.now().saturating_sub(self.machine.booted_at);
+        let wall = Wall(core.wall().0.saturating_add(self.machine.skew));
+        Now { wall, elapsed: Elapsed(elapsed) }
+    }
+
+    fn boot_id(&self) -> BootId {
+        BootId(format!("{}-boot-{}", self.name, self.machine.boots))
+    }
+
+    /// Switches the machine on.
+    pub(crate) fn boot(&mut self, core: &mut Core) {
+        if self.machine.on {
+            return;
+        }
+        self.machine.on = true;
+        self.machine.boots += 1;
+        self.machine.booted_at = core.now();
+        core.note(self.node(), format_args!("boots for the {}. time", self.machine.boots));
+        let delay = core.dice.spread(100, 5_000);
+        core.queue.after(delay, Event::AgentStarts { device: self.index });
+    }
+
+    /// Starts the agent process, if there is none.
+    pub(crate) fn start_agent(&mut self, core: &mut Core) {
+        if !self.machine.on || self.process.is_some() {
+            return;
+        }
+        // Opening the journal syncs what a killed process had written: whatever the new one reads
+        // and acts on is durable.
+        self.journal.sync();
+        self.note_durable(core);
+        self.processes += 1;
+        let identity = Identity {
+            device: self.id,
+            incarnation: self.incarnation,
+            fresh_incarnation_because: self.memory_lost.clone(),
+            salvaged: Vec::new(),
+        };
+        let mut agent = Agent::restore(&identity, self.journal.read().saved());
+        agent.planted.outcome_time_limit = core.is_planted(Plant::OutcomeTimeLimit);
+        agent.planted.sequence_reused_after_restart =
+            core.is_planted(Plant::SequenceReusedAfterRestart);
+        agent.planted.exit_record_cleaned_before_reported =
+            core.is_planted(Plant::ExitRecordCleanedBeforeReported);
+        agent.planted.receipt_of_anyone_relieves =
+            core.is_planted(Plant::AccessPointReceiptRelieves);
+        let number = self.processes;
+        self.process = Some(Process {
+            number,
+            agent,
+            pending: BTreeMap::new(),
+            followed: BTreeSet::new(),
+            tick: None,
+        });
+        let (boot, facts, seed) = (self.boot_id(), self.facts.clone(), core.dice.bits());
+        self.tell(core, number, Input::Started { boot, facts, zone: TimeZone::UTC, seed });
+    }
+
+    /// The network has come up.
+    pub(crate) fn link_up(&mut self, core: &mut Core) {
+        if let Some(number) = self.process.as_ref().map(|process| process.number) {
+            self.tell(core, number, Input::LinkUp);
+        }
+    }
+
+    /// Whether `number` is the agent process that runs now.
+    pub(crate) fn is_process(&self, number: u64) -> bool {
+        self.process.as_ref().is_some_and(|process| process.number == number)
+    }
+
+    /// Something ends here out of the blue.
+    pub(crate) fn crash(&mut self, core: &mut Core, crash: Crash) {
+        match crash {
+            Crash::Kill => self.kill_agent(core),
+            Crash::PowerCut => self.cut_power(core),
+        }
+    }
+
+    /// Kills the agent process; the service manager starts it again.
+    pub(crate) fn kill_agent(&mut self, core: &mut Core) {
+        let Some(process) = self.process.take() else { return };
+        core.note(self.node(), format_args!("agent process {} is killed", process.number));
+        self.remember_branches(core, &process.agent);
+        self.free_locks_of(process.number);
+        let delay = core.dice.spread(100, 60_000);
+        core.queue.after(delay, Event::AgentStarts { device: self.index });
+    }
+
+    /// Cuts the machine's power; somebody switches it on again.
+    pub(crate) fn cut_power(&mut self, core: &mut Core) {
+        if !self.machine.on {
+            return;
+        }
+        core.note(self.node(), format_args!("loses its power"));
+        if let Some(process) = self.process.take() {
+            self.remember_branches(core, &process.agent);
+        }
+        self.machine.on = false;
+        self.journal.power_cut(&mut core.dice);
+        self.note_durable(core);
+        self.end_all_supervisors(core);
+        for folder in self.folders.values_mut() {
+            folder.power_cut(&mut core.dice);
+        }
+        let most = if core.chaos { core.scenario.faults.outage_most } else { 1_000 };
+        let delay = core.dice.spread(1_000, most);
+        core.queue.after(delay, Event::Boots { device: self.index });
+    }
+
+    /// The wall clock jumps, by up to years.
+    pub(crate) fn jump_clock(&mut self, core: &mut Core) {
+        const YEAR: u64 = 365 * 24 * 3_600_000;
+        let by = i64::try_from(core.dice.spread(1_000, 20 * YEAR)).unwrap_or(i64::MAX);
+        self.machine.skew = if core.dice.per_mille(500) { by } else { -by };
+        core.seen.world(Rare::ClockJumped);
+        core.note(self.node(), format_args!("its wall clock is now {by} ms wrong"));
+    }
+
+    /// The journal is lost; the next agent begins a new incarnation. Only if one is in reserve.
+    pub(crate) fn lose_memory(
+        &mut self,
+        core: &mut Core,
+        site_through: muster_model::id::Sequence,
+    ) {
+        let Some(next) = self.next_incarnation.take() else { return };
+        if self.journal.read().memory.is_none() {
+            self.next_incarnation = Some(next);
+            return;
+        }
+        core.seen.world(Rare::MemoryLost);
+        core.note(self.node(), format_args!("loses its journal; goes on as incarnation {next}"));
+        self.kill_agent(core);
+        let stream = (self.id, self.incarnation);
+        let head = core.truth.head(stream);
+        core.truth.lost_streams.insert(stream, head);
+        if site_through < head {
+            for key in self.journal.read().obligations.keys() {
+                core.truth.destroyed.insert((self.index, key.clone()));
+            }
+        }
+        self.journal.wipe();
+        self.incarnation = next;
+        self.memory_lost = Some("the journal was gone".to_owned());
+    }
+
+    /// Whether the machine must restart before an obligation can end, and does so.
+    pub(crate) fn restart_if_pending(&mut self, core: &mut Core) {
+        let pending = self.journal.read().obligations.values().any(|record| {
+            matches!(record.stage, muster_agent_core::saved::Stage::RestartPending { .. })
+        });
+        if pending && self.machine.on {
+            self.cut_power(core);
+        }
+    }
+
+    /// Notes which rare branches an agent went through.
+    pub(crate) fn remember_branches(&self, core: &mut Core, agent: &Agent) {
+        for branch in muster_agent_core::sometimes::Branch::ALL {
+            if agent.fired().has(branch) {
+                core.seen.mark("agent", &branch);
+            }
+        }
+    }
+}

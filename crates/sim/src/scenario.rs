@@ -1,0 +1,285 @@
+//! What a seed decides before anything happens: how large the fleet is, what it is told to run, and
+//! which faults it lives with. Each kind of fault is left out of many worlds, so that bugs which
+//! another fault would hide still show.
+
+use muster_model::digest::Digest;
+use muster_model::name::Name;
+use muster_model::package::{Achieves, Detection, Program};
+use muster_model::policy::PinnedPackage;
+use muster_model::settings::Settings;
+use muster_model::state::Rule;
+
+use crate::dice::Dice;
+use crate::queue::Time;
+
+/// A second, in milliseconds.
+pub(crate) const SECOND: u64 = 1_000;
+/// A minute, in milliseconds.
+pub(crate) const MINUTE: u64 = 60 * SECOND;
+/// An hour, in milliseconds.
+pub(crate) const HOUR: u64 = 60 * MINUTE;
+
+/// How often each fault strikes. Rates are per thousand chances; pauses are mean milliseconds
+/// between two strikes, 0 for never.
+#[derive(Clone, Debug)]
+pub(crate) struct Faults {
+    /// A crash at a durable point or before an effect, anywhere.
+    pub crash_per_mille: u32,
+    /// Of those crashes, power cuts.
+    pub power_cut_per_mille: u32,
+    /// A message that does not arrive.
+    pub drop_per_mille: u32,
+    /// A message that arrives twice.
+    pub duplicate_per_mille: u32,
+    /// The longest way of a message.
+    pub delay_most: u64,
+    /// A slow supervisor, content or detection: up to this long.
+    pub slowness_most: u64,
+    /// A device or the access point is cut off.
+    pub partition_every: u64,
+    /// How long at most.
+    pub partition_most: u64,
+    /// A process or machine ends out of the blue.
+    pub outage_every: u64,
+    /// How long at most it stays away.
+    pub outage_most: u64,
+    /// A wall clock jumps.
+    pub clock_jump_every: u64,
+    /// The access point loses its disk.
+    pub wipe_every: u64,
+    /// A device loses its journal.
+    pub memory_loss_every: u64,
+    /// The site is restored from a backup.
+    pub restore_every: u64,
+    /// A rogue device sends something.
+    pub mischief_every: u64,
+    /// A supervisor is killed.
+    pub supervisor_kill_every: u64,
+    /// Content cannot be fetched, a condition is not met.
+    pub hindrance_per_mille: u32,
+}
+
+/// A package of the world: what its publisher says, and what its programs really do.
+#[derive(Clone, Debug)]
+pub(crate) struct Software {
+    /// The package, pinned.
+    pub package: PinnedPackage,
+    /// Whether its content can be used.
+    pub refused: Option<Rule>,
+    /// Its one program.
+    pub program: Program,
+    /// Its detection.
+    pub detection: Option<Detection>,
+    /// Detection ends in an error this often.
+    pub detection_error_per_mille: u32,
+    /// How its runs end, one of these each.
+    pub endings: Vec<Deed>,
+}
+
+/// What one execution of a program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// Reaches its goal and exits 0.
+    Works,
+    /// Exits 3, goal not reached.
+    Fails,
+    /// Exits 3, goal reached all the same.
+    FailsButWorks,
+    /// Exits 0, goal not reached.
+    Pretends,
+    /// Never ends by itself.
+    Hangs,
+    /// Ends by signal 9.
+    Crashes,
+    /// Exits 102: reached once the machine has restarted.
+    WantsRestart,
+    /// Finds the package manager's lock held, and has done nothing.
+    FindsLockHeld,
+    /// Cannot be executed.
+    CannotStart,
+}
+
+/// Everything that a seed decides beforehand.
+#[derive(Clone, Debug)]
+pub(crate) struct Scenario {
+    /// Devices.
+    pub devices: usize,
+    /// How long faults go on.
+    pub chaos: Time,
+    /// The faults.
+    pub faults: Faults,
+    /// Requests that go to the site itself instead of through the access point.
+    pub direct_per_mille: u32,
+    /// The access point's quota.
+    pub spool_bytes: u64,
+    /// Intervals.
+    pub settings: Settings,
+    /// What can be advertised.
+    pub software: Vec<Software>,
+    /// What the administrator does, on average this often.
+    pub admin_every: u64,
+}
+
+impl Scenario {
+    /// Draws a world of at most `devices_max` devices.
+    pub(crate) fn draw(dice: &mut Dice, devices_max: usize) -> Self {
+        let devices = dice.between((devices_max as u64).div_ceil(2), devices_max as u64) as usize;
+        let chaos = dice.spread(HOUR / 2, 8 * HOUR);
+        let faults = Faults::draw(dice, chaos);
+        let settings = settings(dice, faults.restore_every > 0);
+        Self {
+            devices,
+            chaos,
+            faults,
+            direct_per_mille: *dice.pick(&[0, 200, 1_000]).unwrap_or(&0),
+            spool_bytes: if dice.per_mille(200) { 4_000 } else { 1 << 30 },
+            settings,
+            software: (1..=dice.between(2, 5)).map(|n| Software::draw(dice, n)).collect(),
+            admin_every: chaos / dice.between(8, 24),
+        }
+    }
+}
+
+impl Faults {
+    fn draw(dice: &mut Dice, chaos: u64) -> Self {
+        // Each kind is there in two worlds of three, a few times per world.
+        let every = |dice: &mut Dice, most: u64| match dice.per_mille(650) {
+            true => chaos / dice.between(1, most),
+            false => 0,
+        };
+        Self {
+            crash_per_mille: *dice.pick(&[0, 2, 5, 15, 40]).unwrap_or(&0),
+            power_cut_per_mille: *dice.pick(&[0, 200, 600]).unwrap_or(&0),
+            drop_per_mille: *dice.pick(&[0, 20, 150]).unwrap_or(&0),
+            duplicate_per_mille: *dice.pick(&[0, 50, 200]).unwrap_or(&0),
+            delay_most: *dice.pick(&[50, 2 * SECOND, 40 * SECOND]).unwrap_or(&50),
+            slowness_most: *dice.pick(&[SECOND, 2 * MINUTE]).unwrap_or(&SECOND),
+            partition_every: every(dice, 12),
+            partition_most: *dice.pick(&[5 * MINUTE, chaos]).unwrap_or(&chaos),
+            outage_every: every(dice, 16),
+            outage_most: *dice.pick(&[30 * SECOND, chaos / 2]).unwrap_or(&chaos),
+            clock_jump_every: every(dice, 6),
+            wipe_every: every(dice, 4),
+            memory_loss_every: if dice.per_mille(250) { chaos / 2 } else { 0 },
+            restore_every: if dice.per_mille(150) { chaos / 2 } else { 0 },
+            mischief_every: if dice.per_mille(300) { chaos / 20 } else { 0 },
+            supervisor_kill_every: every(dice, 6),
+            hindrance_per_mille: *dice.pick(&[0, 100, 400]).unwrap_or(&0),
+        }
+    }
+}
+
+/// Intervals: long polls keep a world small, short ones keep it busy. Where the site may be restored,
+/// devices keep what was acknowledged for longer than any backup is old, as the default does.
+fn settings(dice: &mut Dice, restored: bool) -> Settings {
+    let mut settings = Settings::default();
+    let mut set = |name: &str, choices: &[u64]| {
+        let period = dice.pick(choices).copied().unwrap_or(MINUTE);
+        // A name or value out of range would leave the default, which is as good a world.
+        let _ = settings.set(name, muster_model::period::Period::millis(period));
+    };
+    set("pollWait", &[2 * MINUTE, 15 * MINUTE]);
+    set("backoffMost", &[2 * MINUTE, 15 * MINUTE]);
+    set("conditionEvery", &[30 * SECOND, 10 * MINUTE]);
+    set("contentRetryMost", &[MINUTE, 15 * MINUTE]);
+    let short = if restored { 35 * 24 * HOUR } else { HOUR };
+    set("keepRelieved", &[short, 35 * 24 * HOUR]);
+    set("progressEvery", &[10 * SECOND]);
+    settings
+}
+
+impl Software {
+    fn draw(dice: &mut Dice, n: u64) -> Self {
+        let name = format!("software-{n}");
+        let detection = dice.per_mille(600).then(|| detection_of(&name));
+        let program = program(dice, detection.is_some());
+        let refused = match dice.below(20) {
+            0 => Some(Rule::ContentRefused),
+            1 => Some(Rule::PublisherRefused),
+            _ => None,
+        };
+        Self {
+            package: PinnedPackage {
+                manifest: Digest::of(name.as_bytes()),
+                version: "1".to_owned(),
+                name: known_name(&name),
+                signatures: Vec::new(),
+            },
+            refused,
+            endings: endings(dice, &program),
+            program,
+            detection,
+            detection_error_per_mille: if dice.per_mille(150) { 300 } else { 0 },
+        }
+    }
+
+    /// Whether the goal of the program is that the software is there.
+    pub(crate) fn wants_present(&self) -> bool {
+        self.program.achieves != Achieves::Absent
+    }
+}
+
+/// A name that is known to be one.
+///
+/// # Panics
+/// If it is none: a mistake in this crate.
+#[expect(clippy::expect_used, reason = "the simulator's own names; a wrong one must stop it")]
+pub(crate) fn known_name(text: &str) -> Name {
+    Name::new(text).expect("the simulator makes valid names")
+}
+
+#[expect(clippy::expect_used, reason = "the simulator's own documents; a wrong one must stop it")]
+fn detection_of(name: &str) -> Detection {
+    let document = serde_json::json!({"command": ["detect", name]});
+    serde_json::from_value(document).expect("the simulator writes valid detections")
+}
+
+#[expect(clippy::expect_used, reason = "the simulator's own documents; a wrong one must stop it")]
+fn program(dice: &mut Dice, detected: bool) -> Program {
+    let mut pick = |choices: &[&str]| (*dice.pick(choices).unwrap_or(&"")).to_owned();
+    let rerun = pick(&["never", "if-not-detected", "if-not-detected", "always"]);
+    let achieves = match detected {
+        true => pick(&["present", "present", "present", "absent", "nothing"]),
+        false => "present".to_owned(),
+    };
+    let after = pick(&["none", "none", "none", "agent-restarts", "program-restarts"]);
+    let mut document = serde_json::json!({
+        "name": "install", "command": ["install"], "rerun": rerun, "achieves": achieves,
+        "afterRunning": after, "restartCodes": [102],
+        "maxRunTime": format!("{}s", dice.spread(10, 1_800)),
+        "retryDelays": [format!("{}s", dice.spread(1, 600))],
+    });
+    if rerun != "never" && !(achieves == "nothing" && rerun == "if-not-detected") {
+        document["attempts"] = dice.between(1, 4).into();
+    }
+    if dice.per_mille(250) {
+        document["packageManager"] = "dpkg".into();
+    }
+    if dice.per_mille(60) {
+        document["platform"] = "windows".into();
+    }
+    serde_json::from_value(document).expect("the simulator writes valid programs")
+}
+
+/// Mostly what works, with one or two other endings.
+fn endings(dice: &mut Dice, program: &Program) -> Vec<Deed> {
+    const OTHERS: [Deed; 6] = [
+        Deed::Fails,
+        Deed::FailsButWorks,
+        Deed::Pretends,
+        Deed::Hangs,
+        Deed::Crashes,
+        Deed::CannotStart,
+    ];
+    let mut endings = vec![Deed::Works; dice.between(0, 3) as usize];
+    for _ in 0..=dice.below(2) {
+        endings.extend(dice.pick(&OTHERS));
+    }
+    if program.package_manager.is_some() && dice.per_mille(500) {
+        endings.push(Deed::FindsLockHeld);
+    }
+    if !program.restart_codes.is_empty() && dice.per_mille(200) {
+        endings.push(Deed::WantsRestart);
+    }
+    endings
+}

@@ -1,0 +1,109 @@
+//! What really happened, as nobody inside the world can know it: which programs were executed, and
+//! which messages were ever durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_agent_core::input::Ending;
+use muster_agent_core::saved::Key;
+use muster_model::digest::Digest;
+use muster_model::id::{AdvertisementId, DeviceId, Incarnation, Sequence};
+use muster_model::message::{Occurrence, RunId};
+use muster_model::package::Rerun;
+
+use crate::site::store::Store;
+
+/// Whom each occurrence was ever meant for.
+pub(crate) type Meant = BTreeMap<(AdvertisementId, Occurrence), BTreeSet<DeviceId>>;
+
+/// One execution of a program.
+#[derive(Clone, Debug)]
+pub(crate) struct Execution {
+    /// Where.
+    pub device: usize,
+    /// For what.
+    pub key: Key,
+    /// Under which run.
+    pub run: RunId,
+    /// As which attempt.
+    pub attempt: u32,
+    /// What its program allows.
+    pub rerun: Rerun,
+    /// Of which package.
+    pub manifest: Digest,
+    /// How it ended, if it ended by itself and its supervisor saw it.
+    pub ended: Option<Ending>,
+}
+
+/// Everything that nobody inside can know.
+#[derive(Default)]
+pub(crate) struct Truth {
+    /// All executions, in order.
+    pub executions: Vec<Execution>,
+    /// The chain at each place of each stream, from the moment it was durable on the device.
+    pub chains: BTreeMap<(DeviceId, Incarnation), Vec<Digest>>,
+    /// Obligations of which a device's lost journal knew more than the site: nobody can know any
+    /// more what was executed for them.
+    pub destroyed: BTreeSet<(usize, Key)>,
+    /// Streams whose journal was lost, and the last message that was durable.
+    pub lost_streams: BTreeMap<(DeviceId, Incarnation), Sequence>,
+    /// The end of what the site ever committed of each stream, restored or not.
+    pub ever_taken: BTreeMap<(DeviceId, Incarnation), Sequence>,
+    /// Whom each occurrence was ever meant for.
+    pub meant: Meant,
+    /// Devices that follow no protocol.
+    pub rogues: BTreeSet<DeviceId>,
+    /// The site was restored from a backup.
+    pub restored: bool,
+}
+
+impl Truth {
+    /// The chain that was durable at this place.
+    pub(crate) fn chain(
+        &self,
+        stream: (DeviceId, Incarnation),
+        sequence: Sequence,
+    ) -> Option<Digest> {
+        let index = usize::try_from(sequence.0.checked_sub(1)?).ok()?;
+        self.chains.get(&stream)?.get(index).copied()
+    }
+
+    /// The last message of a stream that was ever durable.
+    pub(crate) fn head(&self, stream: (DeviceId, Incarnation)) -> Sequence {
+        Sequence(self.chains.get(&stream).map_or(0, |chains| chains.len() as u64))
+    }
+
+    /// Whether a device runs the real agent.
+    pub(crate) fn is_honest(&self, device: DeviceId) -> bool {
+        !self.rogues.contains(&device)
+    }
+
+    /// Remembers whom each open occurrence means now. Who was meant once is meant for ever.
+    pub(crate) fn remember_meant(&mut self, store: &Store) {
+        for row in store.occurrences() {
+            let meant = self.meant.entry((row.advertisement, row.occurrence.clone())).or_default();
+            for span in row.spans.iter().filter(|span| span.is_open()) {
+                meant.extend(store.members(span.collection));
+            }
+            if row.spans.is_empty() {
+                let named = store.rows.keys().filter(|key| {
+                    key.advertisement == row.advertisement && key.occurrence == row.occurrence
+                });
+                meant.extend(named.map(|key| key.device));
+            }
+        }
+    }
+
+    /// Executions of one run.
+    pub(crate) fn of_run(&self, run: RunId) -> usize {
+        self.executions.iter().filter(|execution| execution.run == run).count()
+    }
+
+    /// Executions for one obligation.
+    pub(crate) fn of_obligation<'a>(
+        &'a self,
+        device: usize,
+        key: &'a Key,
+    ) -> impl Iterator<Item = &'a Execution> {
+        self.executions.iter().filter(move |one| one.device == device && one.key == *key)
+    }
+}

@@ -1,0 +1,218 @@
+//! The last look: has everything come to its end, and is what the site says what really happened?
+
+use muster_agent_core::input::Ending;
+use muster_agent_core::saved::Key as DeviceKey;
+use muster_model::id::Incarnation;
+use muster_model::state::{EvidenceKind, Interruption, Rule, State, Waiting};
+use muster_site_core::device::Admission;
+use muster_site_core::obligation::{Key, ObligationRow};
+
+use crate::core::Core;
+use crate::device::Device;
+use crate::site::Site;
+use crate::site::store::Store;
+use crate::truth::Execution;
+
+/// What is not yet at its end, if anything: the first thing found.
+pub(crate) fn unfinished(core: &Core, devices: &[Device], site: &Site) -> Option<String> {
+    let store = &site.store;
+    for device in devices {
+        let row = store.devices.get(&device.id)?;
+        if row.device.admission == Admission::Retired {
+            continue;
+        }
+        let Some(memory) = &device.journal.durable().memory else {
+            return Some(format!("{} has no memory yet", device.name));
+        };
+        let through = store.through(device.id, device.incarnation);
+        if memory.head != through || memory.relieved != through {
+            return Some(format!(
+                "{} wrote {}, was relieved of {}, the site has {through}",
+                device.name, memory.head, memory.relieved
+            ));
+        }
+    }
+    core.truth.meant.iter().find_map(|((advertisement, occurrence), meant)| {
+        let (advertisement, occurrence) = (*advertisement, occurrence.clone());
+        meant.iter().find_map(|device| {
+            let key = Key { advertisement, occurrence: occurrence.clone(), device: *device };
+            open(core, store, &key)
+        })
+    })
+}
+
+/// Why an obligation neither has ended nor waits for something legitimate.
+fn open(core: &Core, store: &Store, key: &Key) -> Option<String> {
+    let admission = &store.devices.get(&key.device)?.device.admission;
+    if *admission == Admission::Retired || !core.truth.is_honest(key.device) {
+        return None;
+    }
+    // Words to a restored site about occurrences that it did not mean yet lie set aside.
+    if core.truth.restored && store.has_strays(key.device) {
+        return None;
+    }
+    let say = |state: &str| Some(format!("{} on {} is {state}", key.occurrence, key.device));
+    let Some(row) = store.rows.get(key) else { return say("targeted") };
+    let advertised = store.advertisements.get(&key.advertisement)?;
+    let legitimate = match &row.state {
+        State::Waiting { why, .. } => match why {
+            Waiting::Stopped => advertised.stopped.is_some(),
+            Waiting::Conflict => true,
+            _ => false,
+        },
+        State::Available => true,
+        other => other.word().is_complete(),
+    };
+    if legitimate { None } else { say(&row.state.to_string()) }
+}
+
+/// Holds what the site says against what really happened.
+pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
+    let executions = core.truth.executions.clone();
+    for execution in &executions {
+        compare_execution(core, devices, site, execution);
+    }
+    for row in site.store.rows.values() {
+        let Some(device) = devices.iter().find(|device| device.id == row.key.device) else {
+            continue;
+        };
+        let key = DeviceKey {
+            advertisement: row.key.advertisement,
+            occurrence: row.key.occurrence.clone(),
+        };
+        let retired = site
+            .store
+            .devices
+            .get(&device.id)
+            .is_none_or(|row| row.device.admission == Admission::Retired);
+        // Words to a restored site about occurrences that it did not mean yet lie set aside.
+        let strays = core.truth.restored && site.store.has_strays(device.id);
+        if retired || strays || core.truth.destroyed.contains(&(device.index, key.clone())) {
+            continue;
+        }
+        let done: Vec<&Execution> =
+            executions.iter().filter(|one| one.device == device.index && one.key == key).collect();
+        // Who lost the memory of a run and is no longer offered it cannot judge its exit record: what
+        // the publisher calls success stands in a manifest that nothing names any more.
+        let forgotten = device.incarnation > Incarnation(1)
+            && row.state == State::Interrupted { cause: Interruption::MemoryLost };
+        if forgotten {
+            continue;
+        }
+        if let Some(why) = contradiction(row, &done) {
+            let found = format!("{} {}: {} but {why}", device.name, key.occurrence, row.state);
+            core.violated("outcomes are the truth", found);
+        }
+    }
+    verify(core, &site.store);
+}
+
+/// Every execution stands in the accounts.
+fn compare_execution(core: &mut Core, devices: &[Device], site: &Site, execution: &Execution) {
+    let Some(device) = devices.get(execution.device) else { return };
+    let store = &site.store;
+    let retired =
+        store.devices.get(&device.id).is_none_or(|row| row.device.admission == Admission::Retired);
+    let destroyed = core.truth.destroyed.contains(&(device.index, execution.key.clone()));
+    let key = Key {
+        advertisement: execution.key.advertisement,
+        occurrence: execution.key.occurrence.clone(),
+        device: device.id,
+    };
+    // A restored site may never have heard of the advertisement: then its messages are set aside.
+    let unknown = core.truth.restored && (!store.is_targeted(&key) || store.has_strays(device.id));
+    if retired || destroyed || unknown {
+        return;
+    }
+    let recorded = store.rows.get(&key).map_or(0, |row| row.attempt);
+    if recorded < execution.attempt {
+        let found = format!(
+            "{} {}: attempt {} was executed, {recorded} are recorded",
+            device.name, key.occurrence, execution.attempt
+        );
+        core.violated("executions at most attempts", found);
+    }
+}
+
+/// What in the world contradicts a row.
+fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
+    if done.len() as u64 > u64::from(row.attempt) {
+        return Some(format!("{} executions for {} attempts", done.len(), row.attempt));
+    }
+    let ended =
+        |want: &dyn Fn(&Ending) -> bool| done.iter().any(|one| one.ended.as_ref().is_none_or(want));
+    let exited = |want: i32| move |ending: &Ending| *ending == Ending::Exited { code: want };
+    let backed = match &row.state {
+        State::Succeeded { evidence } if evidence.rule == EvidenceKind::ExitCode => {
+            ended(&exited(evidence.exit_code.unwrap_or(0)))
+        }
+        State::Failed { code } if code.rule == Rule::ExitCode => {
+            ended(&exited(code.exit_code.unwrap_or(0)))
+        }
+        State::Failed { code } if code.rule == Rule::Signal => {
+            ended(&|ending| matches!(ending, Ending::Signalled { .. }))
+        }
+        State::TimedOut => ended(&|ending| *ending == Ending::TimedOut),
+        State::Interrupted { cause } if *cause != Interruption::Stopped => {
+            // An exit record is an outcome: what has one was not interrupted.
+            match done.last() {
+                Some(last) if row.attempt == last.attempt => last.ended.is_none(),
+                _ => true,
+            }
+        }
+        _ => true,
+    };
+    if backed { None } else { Some(format!("its executions are {done:?}")) }
+}
+
+/// The site's own check of a live database finds nothing either.
+fn verify(core: &mut Core, store: &Store) {
+    use muster_site_core::verify::{Stored, StoredReport, check_row, check_stream, check_sums};
+    let mut findings = Vec::new();
+    for row in store.occurrences() {
+        let which = (row.advertisement, row.occurrence.clone());
+        let targeted = muster_site_core::occurrence::targeted(row, &store.intervals);
+        let counters = store.counters.get(&which).cloned().unwrap_or_default();
+        let rows = store
+            .rows
+            .values()
+            .filter(|one| one.key.advertisement == which.0 && one.key.occurrence == which.1);
+        findings.extend(check_sums(row, &targeted, &counters, rows));
+    }
+    for ((device, incarnation), stream) in &store.streams {
+        let gaps = store.gaps.get(&(*device, *incarnation)).cloned().unwrap_or_default();
+        let messages =
+            store.messages.iter().filter(|((d, i, _), _)| d == device && i == incarnation).map(
+                |((_, _, sequence), message)| Stored {
+                    sequence: *sequence,
+                    chain: message.chain,
+                    bytes: Some(&message.bytes),
+                },
+            );
+        let start = muster_model::id::Sequence(0);
+        findings.extend(check_stream(stream, messages, &gaps, start));
+    }
+    let mut taken: Vec<_> = store.messages.iter().collect();
+    taken.sort_by_key(|(_, message)| message.taken);
+    for row in store.rows.values() {
+        let reports: Vec<StoredReport<'_>> = taken
+            .iter()
+            .filter(|((device, _, _), _)| *device == row.key.device)
+            .filter_map(|((_, incarnation, sequence), message)| {
+                let report = message.report.as_ref().filter(|report| {
+                    report.advertisement == row.key.advertisement
+                        && report.occurrence == row.key.occurrence
+                })?;
+                let place = muster_site_core::obligation::Place {
+                    incarnation: *incarnation,
+                    sequence: *sequence,
+                };
+                Some(StoredReport { place, late: message.late, report })
+            })
+            .collect();
+        findings.extend(check_row(row, &reports));
+    }
+    for finding in findings {
+        core.violated("accounting verify", finding.to_string());
+    }
+}

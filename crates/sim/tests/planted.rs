@@ -1,0 +1,46 @@
+//! The proof that the invariants see: each planted bug is found within a bounded number of seeds.
+
+use muster_sim::campaign::campaign;
+use muster_sim::plant::Plant;
+use muster_sim::world::{Options, run};
+
+/// A planted bug that survives this many worlds is one that the simulator cannot see.
+const SEEDS_MAX: u64 = 2_000;
+
+#[track_caller]
+fn check(plant: Plant) {
+    let options = Options { plant: Some(plant), ..Options::default() };
+    let report = campaign(0, SEEDS_MAX, &options, 1, true);
+    let Some(found) = report.broken.first() else {
+        panic!("`{}` survived {SEEDS_MAX} worlds", plant.name());
+    };
+    let healthy = run(found.seed, &Options::default());
+    assert_eq!(healthy.violation, None, "seed {} is broken without the bug", found.seed);
+}
+
+macro_rules! planted {
+    ($($name:ident => $plant:ident,)*) => {
+        $(#[test] fn $name() { check(Plant::$plant); })*
+
+        #[test]
+        fn every_planted_bug_has_a_test() {
+            let tested = [$(Plant::$plant),*];
+            for plant in Plant::ALL {
+                assert!(tested.contains(&plant), "`{}` has no test", plant.name());
+            }
+        }
+    };
+}
+
+planted! {
+    acknowledged_before_commit_is_found => AcknowledgedBeforeCommit,
+    random_name_as_key_is_found => RandomNameAsKey,
+    access_point_receipt_relieves_is_found => AccessPointReceiptRelieves,
+    outcome_time_limit_is_found => OutcomeTimeLimit,
+    sequence_reused_after_restart_is_found => SequenceReusedAfterRestart,
+    terminal_moved_back_is_found => TerminalMovedBack,
+    exit_record_cleaned_before_reported_is_found => ExitRecordCleanedBeforeReported,
+    second_launch_without_lock_is_found => SecondLaunchWithoutLock,
+    acted_before_synced_is_found => ActedBeforeSynced,
+    executed_before_entered_is_found => ExecutedBeforeEntered,
+}
