@@ -1,0 +1,196 @@
+//! The live advertisements with what is pinned and which occurrences are open: what every policy is
+//! compiled from.
+//!
+//! Kept in memory between compilations. A set is of one revision; before it is used in a snapshot, the
+//! change log says which advertisements to read anew, so a policy never holds an older advertisement
+//! than the tag it bears.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use muster_model::id::{AdvertisementId, CollectionId, PackageId};
+use muster_model::object::Spec;
+use muster_model::package::PackageSpec;
+use muster_model::policy::{Due, PinnedPackage};
+use muster_site_core::occurrence::Revision;
+use muster_site_core::targeting::{LiveAdvertisement, OpenOccurrence};
+
+use super::error::{Outcome, Tried};
+use super::graph::object;
+use crate::store::{AdvertisementRow, PackageVersionRow, Read, Subject};
+
+/// One live advertisement.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    /// As policies see it.
+    pub(crate) advertisement: LiveAdvertisement,
+    /// Its package.
+    pub(crate) package: PackageId,
+    /// Its open occurrences by collection: usually one collection, two while it moves.
+    pub(crate) open: BTreeMap<CollectionId, Vec<Due>>,
+}
+
+/// The live advertisements at one revision.
+#[derive(Clone, Default)]
+pub(crate) struct LiveSet {
+    at: Revision,
+    by_id: HashMap<AdvertisementId, Arc<Live>>,
+    by_collection: HashMap<CollectionId, BTreeSet<AdvertisementId>>,
+}
+
+impl LiveSet {
+    /// The advertisement of that id.
+    pub(crate) fn get(&self, id: AdvertisementId) -> Option<&Arc<Live>> {
+        self.by_id.get(&id)
+    }
+
+    /// What is open for a member of `collections`: the advertisements and their occurrences.
+    pub(crate) fn offered(
+        &self,
+        collections: &[CollectionId],
+    ) -> (BTreeMap<AdvertisementId, Arc<Live>>, Vec<OpenOccurrence>) {
+        let mut live = BTreeMap::new();
+        let mut open = Vec::new();
+        for collection in collections {
+            for id in self.by_collection.get(collection).into_iter().flatten() {
+                let Some(one) = self.by_id.get(id) else { continue };
+                live.insert(*id, one.clone());
+                let dues = one.open.get(collection).into_iter().flatten();
+                open.extend(
+                    dues.map(|due| OpenOccurrence { advertisement: *id, due: due.clone() }),
+                );
+            }
+        }
+        (live, open)
+    }
+
+    fn put(&mut self, id: AdvertisementId, live: Option<Live>) {
+        if let Some(old) = self.by_id.remove(&id) {
+            for collection in old.open.keys() {
+                if let Some(ids) = self.by_collection.get_mut(collection) {
+                    ids.remove(&id);
+                }
+            }
+        }
+        let Some(live) = live else { return };
+        for collection in live.open.keys() {
+            self.by_collection.entry(*collection).or_default().insert(id);
+        }
+        self.by_id.insert(id, Arc::new(live));
+    }
+}
+
+/// The newest set that was put together.
+#[derive(Default)]
+pub(crate) struct LiveCache(Mutex<Option<Arc<LiveSet>>>);
+
+impl LiveCache {
+    /// The live advertisements as the snapshot `read` has them.
+    pub(crate) async fn at(&self, read: &mut Read) -> Outcome<Arc<LiveSet>> {
+        let newest = read.revision_newest().await?;
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let set = match known {
+            Some(set) if set.at == newest => return Ok(set),
+            // A snapshot older than the set: some other request was faster.
+            Some(set) if set.at > newest => load(read, newest).await?,
+            Some(set) => follow(read, &set, newest).await?,
+            None => load(read, newest).await?,
+        };
+        let set = Arc::new(set);
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.as_ref().is_none_or(|held| held.at < set.at) {
+            *held = Some(set.clone());
+        }
+        Ok(set)
+    }
+}
+
+async fn load(read: &mut Read, at: Revision) -> Outcome<LiveSet> {
+    let mut set = LiveSet { at, ..LiveSet::default() };
+    for row in read.advertisement_list_live().await? {
+        let live = load_one(read, &row).await?;
+        set.put(row.id, live);
+    }
+    Ok(set)
+}
+
+/// Moves `set` on to `newest` by reading anew what the change log names.
+async fn follow(read: &mut Read, set: &LiveSet, newest: Revision) -> Outcome<LiveSet> {
+    let mut stale = BTreeSet::new();
+    let mut packages = BTreeSet::new();
+    let mut after = set.at;
+    loop {
+        let changes = read.change_list(after).await?;
+        let Some(last) = changes.last() else { break };
+        after = last.revision;
+        for change in &changes {
+            match change.subject {
+                Subject::Advertisement(id) => _ = stale.insert(AdvertisementId(id)),
+                Subject::Package(id) => _ = packages.insert(PackageId(id)),
+                _ => {}
+            }
+        }
+    }
+    let of_package = |live: &&Arc<Live>| packages.contains(&live.package);
+    stale
+        .extend(set.by_id.values().filter(of_package).map(|live| live.advertisement.advertisement));
+    let mut next = LiveSet { at: newest, ..set.clone() };
+    for id in stale {
+        let row = read.advertisement_load(id).await?.filter(|row| row.deleted_at.is_none());
+        let live = match row {
+            Some(row) => load_one(read, &row).await?,
+            None => None,
+        };
+        next.put(id, live);
+    }
+    Ok(next)
+}
+
+/// One advertisement; `None` if its object or package version is gone, which nothing deletes.
+async fn load_one(read: &mut Read, row: &AdvertisementRow) -> Outcome<Option<Live>> {
+    let Some(advertisement) = live_advertisement(read, row).await? else { return Ok(None) };
+    let mut open: BTreeMap<CollectionId, Vec<Due>> = BTreeMap::new();
+    for occurrence in read.occurrence_list(row.id).await? {
+        for span in occurrence.spans.iter().filter(|span| span.is_open()) {
+            let due = Due { occurrence: occurrence.occurrence.clone(), at: occurrence.due };
+            open.entry(span.collection).or_default().push(due);
+        }
+    }
+    Ok(Some(Live { advertisement, package: row.package, open }))
+}
+
+/// An advertisement as policies and decisions see it, deleted or not.
+pub(crate) async fn live_advertisement(
+    read: &mut Read,
+    row: &AdvertisementRow,
+) -> Outcome<Option<LiveAdvertisement>> {
+    let Some(stored) = read.object_load(row.id.0).await? else { return Ok(None) };
+    let Spec::Advertisement(spec) = object(&stored)?.spec else { return Ok(None) };
+    let version = read.package_version_load(row.package, &row.version).await?;
+    let package = read.object_load(row.package.0).await?;
+    let (Some(version), Some(package)) = (version, package) else { return Ok(None) };
+    let programs = package_spec(&version)?;
+    Ok(Some(LiveAdvertisement {
+        advertisement: row.id,
+        name: stored.name,
+        revision: row.revision,
+        collection: row.collection,
+        achieves: programs.program(row.program.as_str()).map(|p| p.achieves).unwrap_or_default(),
+        package: PinnedPackage {
+            name: package.name,
+            version: version.version,
+            manifest: version.manifest,
+            signatures: version.signatures,
+        },
+        program: row.program.clone(),
+        expires: row.expires,
+        offline_for: spec.offline_for,
+        stopped: row.stopped.clone(),
+        revoked: version.revoked,
+    }))
+}
+
+/// What the manifest of a published version says.
+pub(crate) fn package_spec(version: &PackageVersionRow) -> Outcome<PackageSpec> {
+    serde_json::from_str(&version.spec).tried("read a published package's spec")
+}

@@ -1,0 +1,166 @@
+//! Why a device stands where it stands with an advertisement: gathers what bears on it, in one
+//! snapshot, and lets `site-core` build the proof.
+
+use muster_model::api::{WhyAnswer, WhyNext, WhyStep};
+use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
+use muster_model::name::Name;
+use muster_model::object::Kind as ObjectKind;
+use muster_site_core::accounting::{Marked, Marks, marks};
+use muster_site_core::obligation::ObligationRow;
+use muster_site_core::occurrence::{Interval, OccurrenceRow};
+use muster_site_core::targeting::{LiveAdvertisement, conflicts, tag};
+use muster_site_core::why::{Inputs, Verdict, why};
+
+use super::App;
+use super::error::{Outcome, Refusal};
+use super::live::live_advertisement;
+use super::policy::{site_row, site_versions};
+use crate::store::{DeviceRow, Read};
+
+impl App {
+    /// The whole chain of decisions, and what happens next.
+    pub(crate) async fn why(&self, id: AdvertisementId, device: DeviceId) -> Outcome<WhyAnswer> {
+        self.contacts_flush().await?;
+        let mut read = self.db.read().await?;
+        let read = &mut read;
+        let object = read.object_load(id.0).await?;
+        let object = object.filter(|row| row.kind == ObjectKind::Advertisement);
+        let object = object.ok_or_else(|| Refusal::not_found("advertisement", id))?;
+        let row = read.advertisement_load(id).await?;
+        let row = row.ok_or_else(|| Refusal::not_found("advertisement", id))?;
+        let live = live_advertisement(read, &row).await?;
+        let live = live.ok_or_else(|| Refusal::not_found("advertisement", id))?;
+        let found = read.device_load(device).await?.ok_or_else(super::device::unknown)?;
+        let site = site_row(read).await?;
+        let now = self.now();
+        let contact = read.contact_load_many(&[device]).await?.into_iter().next();
+        let collection = read.object_load(row.collection.0).await?.map(|row| row.name);
+        let collection = collection.unwrap_or_else(|| live.name.clone());
+        let revision = read.revision_newest().await?;
+        let graph = self.graphs.at(read, revision).await?;
+        let standing = graph.standings(&found.device).remove(&row.collection);
+        let occurrences = read.occurrence_list(id).await?;
+        let intervals = intervals(read, device, &occurrences).await?;
+        let rows = read.obligation_list_device(device).await?;
+        let shown = super::accounting::shown(&occurrences, now);
+        let (occurrence, obligation) = newest(&occurrences, &shown, &intervals, &rows, id);
+        let (tag, conflict) = self.told(read, &found, &live).await?;
+        let last_contact = contact.map(|contact| contact.at);
+        let marks = match (occurrence, obligation) {
+            (Some(_), Some(row)) => marks(
+                &Marked {
+                    state: &row.state,
+                    disputed: row.disputed.as_deref(),
+                    last_contact: last_contact.unwrap_or(found.enrolled_at),
+                    pending_since: row.since.min(object.created_at),
+                    expires: live.expires,
+                },
+                now,
+                &site.settings,
+            ),
+            _ => Marks::default(),
+        };
+        let proof = why(&Inputs {
+            now,
+            device: &found.device,
+            last_contact,
+            advertisement: &live,
+            deleted: row.deleted_at.is_some(),
+            collection: &collection,
+            standing,
+            intervals: &intervals,
+            occurrence,
+            row: obligation,
+            halted: site.halted.as_ref(),
+            conflict: conflict.as_ref(),
+            tag,
+            told: contact.and_then(|contact| Some((contact.tag?, contact.at))),
+            marks,
+        });
+        Ok(WhyAnswer {
+            device,
+            name: found.device.name.to_string(),
+            advertisement: object.name,
+            state: proof.state,
+            reason: proof.reason,
+            chain: proof
+                .chain
+                .into_iter()
+                .map(|step| WhyStep {
+                    step: step.step,
+                    verdict: word(step.verdict).to_owned(),
+                    because: step.because,
+                })
+                .collect(),
+            next: WhyNext { what: proof.next.what, at: proof.next.at },
+        })
+    }
+
+    /// The device's tag now, and the advertisement that stands in the way of this one.
+    async fn told(
+        &self,
+        read: &mut Read,
+        row: &DeviceRow,
+        live: &LiveAdvertisement,
+    ) -> Outcome<(muster_model::digest::Digest, Option<Name>)> {
+        let memberships = read.membership_of_many(&[row.device.id]).await?;
+        let collections: Vec<CollectionId> = memberships.into_iter().map(|(_, one)| one).collect();
+        let mut versions = std::collections::BTreeMap::new();
+        for id in &collections {
+            let found = read.collection_load(*id).await?;
+            versions.extend(found.map(|found| (found.id, found.policy_version)));
+        }
+        let site = site_row(read).await?;
+        let tag = tag(&site_versions(&site), row.own_version, &versions);
+        let set = self.live.at(read).await?;
+        let (offered, open) = set.offered(&collections);
+        let offered: Vec<LiveAdvertisement> =
+            offered.into_values().map(|one| one.advertisement.clone()).collect();
+        let against = conflicts(&offered, &open, self.now()).remove(&live.advertisement);
+        Ok((tag, against))
+    }
+}
+
+async fn intervals(
+    read: &mut Read,
+    device: DeviceId,
+    occurrences: &[OccurrenceRow],
+) -> Outcome<Vec<Interval>> {
+    let mut collections: Vec<CollectionId> =
+        occurrences.iter().flat_map(|row| row.spans.iter().map(|span| span.collection)).collect();
+    collections.sort();
+    collections.dedup();
+    Ok(read.membership_intervals(device, &collections).await?)
+}
+
+/// The occurrence that is asked about, the newest that targets the device or the newest of all, and
+/// the row of its obligation.
+fn newest<'a>(
+    occurrences: &'a [OccurrenceRow],
+    shown: &[muster_model::message::Occurrence],
+    intervals: &[Interval],
+    rows: &'a [ObligationRow],
+    id: AdvertisementId,
+) -> (Option<&'a OccurrenceRow>, Option<&'a ObligationRow>) {
+    let of = |occurrence: &muster_model::message::Occurrence| {
+        rows.iter().find(|row| row.key.advertisement == id && row.key.occurrence == *occurrence)
+    };
+    let mut ordered = shown
+        .iter()
+        .rev()
+        .filter_map(|name| occurrences.iter().find(|row| row.occurrence == *name));
+    let targeting =
+        ordered.clone().find(|row| of(&row.occurrence).is_some() || row.targets(intervals));
+    match targeting {
+        Some(row) => (Some(row), of(&row.occurrence)),
+        None => (ordered.next(), None),
+    }
+}
+
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Yes => "yes",
+        Verdict::No => "no",
+        Verdict::Waiting => "not yet",
+    }
+}

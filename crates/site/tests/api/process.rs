@@ -1,0 +1,62 @@
+//! Several processes, and both databases.
+
+use std::time::Duration;
+
+use muster_site::testing::TestDb;
+use serde_json::json;
+
+use crate::harness::*;
+use muster_model::state::State;
+
+/// A database of its own on the tests' PostgreSQL server, for a site that opens it by itself.
+async fn postgres() -> String {
+    let test = TestDb::postgres().await;
+    match &test.location {
+        muster_site::store::Location::Postgres(url) => url.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_main_job_on_postgresql() {
+    let site = Site::on(Some(postgres().await)).await;
+    site.trust_publisher().await;
+    site.publish("hello", "1", go()).await.ok();
+    let token = site.token(json!({})).await;
+    let mut devices = Vec::new();
+    for name in ["d1", "d2", "d3"] {
+        devices.push(Device::enroll(&site, &token, name).await);
+    }
+    let id = site.advertise("lab", &["d1", "d2", "d3"]).await;
+    // All at once: one group, one commit.
+    let report = |mut device: Device| async move {
+        assert_eq!(device.policy().await.advertisements.len(), 1);
+        device.report(id, "first#1", State::Running { attempt: 1 }, 1);
+        device.report(id, "first#1", succeeded(), 1);
+        device.send(1).await;
+    };
+    let [a, b, c] = devices.try_into().ok().unwrap();
+    tokio::join!(report(a), report(b), report(c));
+    assert_eq!(site.accounting(id).await["states"], json!({"succeeded": 3}));
+    site.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_process_is_told_the_other_serves() {
+    let one = Site::on(Some(postgres().await)).await;
+    one.trust_publisher().await;
+    one.publish("hello", "1", go()).await.ok();
+    let token = one.token(json!({})).await;
+    let other = one.second_process().await;
+    // Enrolled with the one, at home with the other.
+    let mut device = Device::enroll(&one, &token, "d1").await;
+    device.moved_to(&other);
+    let tag = eventually(async || device.try_poll().await.ok()).await.tag;
+    let waiting = device.poll(Some(tag), Duration::from_secs(20));
+    let (policy, id) = tokio::join!(waiting, one.advertise("lab", &["d1"]));
+    assert_eq!(policy.unwrap().advertisements[0].advertisement, id);
+    device.report(id, "first#1", succeeded(), 1);
+    device.send(1).await;
+    assert_eq!(one.accounting(id).await["states"], json!({"succeeded": 1}));
+    one.verify().await;
+}
