@@ -1,2 +1,56 @@
-//! (crate doc to come)
+//! The agent: the device's shell around the machine of [`muster_agent_core`].
+//!
+//! ```text
+//!  run ── memory ── journal            one transaction a step, reserve, salvage
+//!   │      └─ identity                  key, certificates, incarnation: outside the journal
+//!   └─ driver ── transport ── site      poll, deliver, account, trust, renewal: signatures checked here
+//!         ├── contents                  fetch, verify, unpack
+//!         ├── conditions, detect, env   what runs lack, what they find, what they see
+//!         └── run folder ═ supervisor   one small process a run, which outlives the agent (law 6)
+//! ```
+//!
+//! The driver waits, hands one input at a time to the machine, saves what it decided, then acts. Nothing
+//! here decides whether or when something runs. Called by the binary: [`enroll`], [`run`], [`leave`],
+//! [`status`], and [`supervisor::main`] before anything else. An agent never listens on the network, and
+//! talks to the URL it was enrolled with alone.
 #![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod components;
+pub mod conditions;
+pub mod config;
+pub mod contents;
+pub mod detect;
+mod driver;
+mod enroll;
+pub mod env;
+mod facts;
+pub mod identity;
+pub mod journal;
+mod link;
+mod mailbox;
+mod memory;
+mod renewal;
+mod run;
+pub mod run_folder;
+pub mod status;
+pub mod supervisor;
+pub mod transport;
+pub mod trust_store;
+
+pub use enroll::{EnrollError, EnrollOptions, Enrolled, Left, enroll, leave};
+pub use run::{AgentFile, RunError, RunOptions, run};
+
+/// The folder of run folders in the data folder.
+pub const RUNS_DIR: &str = "runs";
+
+/// An error and what caused it, in one line for people.
+pub(crate) fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        text = format!("{text}: {next}");
+        cause = next.source();
+    }
+    text
+}

@@ -1,0 +1,270 @@
+//! The driver: waits, hands one input at a time to the machine, saves what it decided, and only then
+//! acts (law 1).
+//!
+//! ```text
+//! letters, deadline, stop -> Agent::handle -> Journal::commit -> effects -> letters
+//!                                                 | fails
+//!                                                 v
+//!                              the machine is dropped and restored from disk
+//! ```
+//!
+//! One task, one thread: nothing else touches the journal or the machine. Effects that take time run in
+//! tasks and threads of their own and answer by letter. Decides nothing: every "when" and "whether" is
+//! the machine's. Dropping it at any moment loses nothing; programs go on under their supervisors.
+
+mod content;
+mod effects;
+mod follow;
+mod launch;
+mod local;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use muster_agent_core::input::Input;
+use muster_agent_core::saved::Saved;
+use muster_agent_core::{Agent, Identity};
+use muster_host::clock::Clock;
+use muster_host::quota::Quota;
+use muster_model::clock::Elapsed;
+use muster_model::digest::Digest;
+use muster_model::facts::Facts;
+use muster_model::message::RunId;
+use muster_model::name::Name;
+use muster_model::policy::PinnedPackage;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::sync::mpsc;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::conditions::Conditions;
+use crate::config::Config;
+use crate::contents::Contents;
+use crate::env::Surroundings;
+use crate::journal::{Journal, JournalError};
+use crate::link;
+use crate::mailbox::{Letter, Mailbox, News};
+use crate::transport::Transport;
+use crate::trust_store::TrustStore;
+
+/// The longest sleep: the timer stands still while the machine sleeps, the deadlines do not.
+const SLEEP_MOST: Duration = Duration::from_secs(60);
+/// A timer that overslept by more than this was in a machine that slept: the network is likely another.
+const OVERSLEPT: Duration = Duration::from_secs(20);
+/// The waits before a journal that failed is tried again.
+const RECOVER_LEAST: Duration = Duration::from_secs(1);
+const RECOVER_MOST: Duration = Duration::from_secs(60);
+
+/// What does not change while the agent runs.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    /// The agent's folder, absolute.
+    pub(crate) data: PathBuf,
+    /// The program that is started as a supervisor.
+    pub(crate) supervisor: PathBuf,
+    /// The clocks.
+    pub(crate) clock: Clock,
+    /// The device's name.
+    pub(crate) name: Name,
+    /// How the device is set up.
+    pub(crate) config: Config,
+    /// The way to the site.
+    pub(crate) transport: Transport,
+    /// Whom the device believes.
+    pub(crate) trust: TrustStore,
+    /// Packages' content.
+    pub(crate) contents: Contents,
+    /// What runs may lack.
+    pub(crate) conditions: Conditions,
+    /// The most that the folder may take.
+    pub(crate) quota: Option<Arc<Quota>>,
+    /// What runs see.
+    pub(crate) surroundings: Surroundings,
+}
+
+/// Why the agent ended, other than being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// A sync of the journal failed: what is on disk is unknown until it is read again.
+    #[error("failed to keep the journal")]
+    Journal(#[from] JournalError),
+    /// Something else that must not be gone on with.
+    #[error("failed to go on: {0}")]
+    Fatal(String),
+}
+
+/// The driver.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    setup: Arc<Setup>,
+    identity: Identity,
+    journal: Journal,
+    agent: Agent,
+    mailbox: Mailbox,
+    letters: mpsc::Receiver<Letter>,
+    tasks: JoinSet<()>,
+    fetches: BTreeMap<Digest, AbortHandle>,
+    /// The pinned packages that content is kept of.
+    packages: BTreeMap<Digest, PinnedPackage>,
+    /// Supervisors that this process started.
+    supervisors: BTreeMap<RunId, u32>,
+    facts: Facts,
+    zone: TimeZone,
+    paused: bool,
+}
+
+impl Driver {
+    /// A driver over what the journal holds.
+    pub(crate) fn new(setup: Setup, identity: Identity, journal: Journal, saved: Saved) -> Self {
+        let (mailbox, letters) = Mailbox::new();
+        let facts = crate::facts::gather(&setup.data, &setup.name, &setup.config);
+        Self {
+            packages: local::packages_of(&saved),
+            agent: Agent::restore(&identity, saved),
+            identity,
+            setup: Arc::new(setup),
+            journal,
+            mailbox,
+            letters,
+            tasks: JoinSet::new(),
+            fetches: BTreeMap::new(),
+            supervisors: BTreeMap::new(),
+            facts,
+            zone: TimeZone::system(),
+            paused: false,
+        }
+    }
+
+    /// Runs until `stop` is cancelled, or until something happens that must not be gone on with.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), DriverError> {
+        self.start().await?;
+        let mut link = link::watch();
+        loop {
+            let due = self.sleep_until();
+            let before = self.setup.clock.elapsed();
+            let input = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                Some(letter) = self.letters.recv() => self.open(letter).await?,
+                Some(_) = self.tasks.join_next() => None,
+                Some(()) = link.recv() => Some(Input::LinkUp),
+                () = tokio::time::sleep(due) => Some(self.wake(before, due)),
+            };
+            if let Some(input) = input {
+                self.apply(input).await?;
+            }
+        }
+    }
+
+    /// What a letter says to the machine.
+    async fn open(&mut self, letter: Letter) -> Result<Option<Input>, DriverError> {
+        if letter.life != self.mailbox.life() {
+            return Ok(None);
+        }
+        match letter.news {
+            News::Input(input) => Ok(Some(*input)),
+            News::Fatal(why) => Err(DriverError::Fatal(why)),
+            News::Prepared(launch, held) => match self.journal.launch_made(launch.run) {
+                Ok(()) => Ok(self.start_supervisor(&launch, held)),
+                Err(error) => {
+                    // Letting the lock go: the run was never entered, and is armed again.
+                    drop(held);
+                    self.recover(error).await?;
+                    Ok(None)
+                }
+            },
+        }
+    }
+
+    fn sleep_until(&self) -> Duration {
+        let now = self.setup.clock.elapsed();
+        let local = now.plus(local::LOOK_EVERY);
+        let next = self.agent.next_deadline().map_or(local, |due: Elapsed| due.min(local));
+        next.since(now).min(SLEEP_MOST)
+    }
+
+    /// The timer has run down. The boot clock says whether the machine slept meanwhile.
+    fn wake(&mut self, before: Elapsed, due: Duration) -> Input {
+        let slept = self.setup.clock.elapsed().since(before);
+        if slept > due + OVERSLEPT {
+            return Input::LinkUp;
+        }
+        self.look_around().unwrap_or(Input::Tick)
+    }
+
+    /// Hands an input to the machine, saves, acts.
+    async fn apply(&mut self, input: Input) -> Result<(), DriverError> {
+        let step = self.agent.handle(self.setup.clock.now(), input);
+        if let Err(error) = self.journal.commit(&step) {
+            return self.recover(error).await;
+        }
+        self.act(step.effects);
+        Ok(())
+    }
+
+    async fn start(&mut self) -> Result<(), DriverError> {
+        self.sweep().await;
+        let started = self.started();
+        self.apply(started).await?;
+        if self.paused {
+            self.apply(Input::Paused { paused: true }).await?;
+        }
+        Ok(())
+    }
+
+    fn started(&mut self) -> Input {
+        self.paused = self.is_paused();
+        let mut seed = [0; 8];
+        // Without entropy the jitter is that of the pid: it only spreads waits.
+        if SystemRandom::new().fill(&mut seed).is_err() {
+            seed = u64::from(std::process::id()).to_le_bytes();
+        }
+        Input::Started {
+            boot: self.setup.clock.boot_id().clone(),
+            facts: self.facts.clone(),
+            zone: self.zone.clone(),
+            seed: u64::from_le_bytes(seed),
+        }
+    }
+
+    /// What the machine decided could not be saved: it is dropped with all that it asked for, and
+    /// restored from what is on disk, after a wait. A failed sync ends the process instead.
+    async fn recover(&mut self, mut error: JournalError) -> Result<(), DriverError> {
+        let mut wait = RECOVER_LEAST;
+        loop {
+            if error.is_fatal() {
+                return Err(error.into());
+            }
+            tracing::error!(why = %crate::chain_of(&error), "the journal failed; trying again");
+            self.tasks.abort_all();
+            self.fetches.clear();
+            self.mailbox = self.mailbox.next_life();
+            // Letters are drained meanwhile: a thread that waits to send one may hold a lock.
+            let drained = async { while self.letters.recv().await.is_some() {} };
+            let _ = tokio::time::timeout(wait, drained).await;
+            wait = (wait * 2).min(RECOVER_MOST);
+            error = match self.restore() {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+        }
+    }
+
+    fn restore(&mut self) -> Result<(), JournalError> {
+        let saved = self.journal.load()?;
+        self.packages = local::packages_of(&saved);
+        self.agent = Agent::restore(&self.identity, saved);
+        let started = self.started();
+        let mut effects = Vec::new();
+        for input in [started, Input::Paused { paused: self.paused }] {
+            let step = self.agent.handle(self.setup.clock.now(), input);
+            self.journal.commit(&step)?;
+            effects.extend(step.effects);
+        }
+        self.act(effects);
+        Ok(())
+    }
+}

@@ -1,0 +1,185 @@
+//! From an armed run to its supervisor.
+//!
+//! ```text
+//! Arm -> folder, lock, private copy, spec, launch number (a task) -> Prepared
+//!     -> journal: the folder is whole -> supervisor with the lock -> followed
+//! ```
+//!
+//! The lock is held from before the folder is prepared until the supervisor ends, without a gap. A
+//! crash anywhere before the supervisor has started leaves a run that was never entered.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+
+use muster_agent_core::input::{ContentNews, Input, RunEvidence};
+use muster_agent_core::step::Launch;
+use muster_host::failpoint::{self, Point, When};
+use muster_host::publish;
+use muster_model::message::RunId;
+use muster_model::policy::PinnedPackage;
+use muster_model::state::Waiting;
+
+use super::{Driver, Setup};
+use crate::contents::{UnpackError, remove_copy};
+use crate::env::{self, Purpose, RunPurpose};
+use crate::mailbox::{Mailbox, News};
+use crate::run_folder::{RunFolder, RunFolderError, RunLock, RunSpec};
+use crate::supervisor;
+
+/// Why a run cannot be started.
+#[derive(Debug, thiserror::Error)]
+enum Unprepared {
+    /// Its folder shows that it was started before.
+    #[error("it was started before")]
+    Seen(RunEvidence),
+    #[error("failed to prepare the run's folder")]
+    Folder(#[from] RunFolderError),
+    #[error("failed to clear the run's folder")]
+    Clear(#[source] io::Error),
+    #[error("failed to make a private copy of the content")]
+    Unpack(#[from] UnpackError),
+    #[error("its package is not kept")]
+    NoPackage,
+}
+
+impl Driver {
+    /// Prepares a run's folder. The answer is `Prepared`, or an input that says why not.
+    pub(super) fn prepare(&mut self, launch: Box<Launch>) {
+        let package = self.packages.get(&launch.manifest).cloned();
+        let (setup, mailbox) = (self.setup.clone(), self.mailbox.clone());
+        self.tasks.spawn(async move {
+            match setup.prepare(&launch, package).await {
+                Ok(held) => mailbox.put_news(News::Prepared(launch, held)).await,
+                Err(unprepared) => tell(&mailbox, &launch, unprepared).await,
+            }
+        });
+    }
+
+    /// Starts the supervisor of a prepared run and follows it.
+    pub(super) fn start_supervisor(&mut self, launch: &Launch, held: RunLock) -> Option<Input> {
+        let folder = self.setup.folder_of(launch.run);
+        failpoint::hit(Point::RunLaunch, When::Before);
+        let spawned = spawn(&self.setup, &folder, launch.launch, held);
+        failpoint::hit(Point::RunLaunch, When::After);
+        let child = match spawned {
+            Ok(child) => child,
+            Err(error) => {
+                let why = format!("failed to start its supervisor: {error}");
+                return Some(Input::ArmFailed { run: launch.run, wait: None, why });
+            }
+        };
+        tracing::info!(run = %launch.run, advertisement = %launch.advertisement_name,
+            attempt = launch.attempt, supervisor = child.id(), "started");
+        self.supervisors.insert(launch.run, child.id());
+        self.follow(launch.run, Some((child, launch.launch)));
+        None
+    }
+}
+
+impl Setup {
+    /// The folder of a run.
+    pub(super) fn folder_of(&self, run: RunId) -> RunFolder {
+        RunFolder::of(&self.data.join(crate::RUNS_DIR), run)
+    }
+
+    async fn prepare(
+        self: &Arc<Self>,
+        launch: &Launch,
+        package: Option<PinnedPackage>,
+    ) -> Result<RunLock, Unprepared> {
+        let package = package.ok_or(Unprepared::NoPackage)?;
+        let folder = self.folder_of(launch.run);
+        folder.create()?;
+        let Some(held) = folder.lock()? else {
+            return Err(Unprepared::Seen(RunEvidence::Alive));
+        };
+        // Nothing is ever started twice in one folder, whatever the journal says.
+        if let Some(seen) = folder.begun(self.clock.boot_id())? {
+            return Err(Unprepared::Seen(seen));
+        }
+        for leftover in ["content", "tmp", "result", "output"] {
+            remove_copy(&folder.join(leftover)).map_err(Unprepared::Clear)?;
+        }
+        self.unpack(&package, folder.join("content")).await?;
+        publish::create_private_dir(&folder.join("tmp")).map_err(RunFolderError::from)?;
+        folder.write_spec(&self.spec(launch, &folder))?;
+        folder.raise_launch(&held, launch.launch)?;
+        Ok(held)
+    }
+
+    fn spec(&self, launch: &Launch, folder: &RunFolder) -> RunSpec {
+        let (content, tmp) = (folder.join("content"), folder.join("tmp"));
+        let result = folder.join("result");
+        let (run, attempt) = (launch.run, launch.attempt);
+        let purpose = Purpose {
+            advertisement: launch.key.advertisement,
+            advertisement_name: &launch.advertisement_name,
+            content: &content,
+            tmp: &tmp,
+            run: Some(RunPurpose { run, attempt, result: &result }),
+        };
+        let milliseconds =
+            |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        RunSpec {
+            run,
+            command: env::command(&launch.program.words(), &content),
+            environment: self.surroundings.variables(&purpose),
+            directory: content,
+            max_run_time_ms: milliseconds(launch.program.max_run_time.duration()),
+            grace_ms: milliseconds(launch.grace),
+            result,
+            run_file: self.data.join("run").join(format!("run-{run}.json")),
+        }
+    }
+}
+
+async fn tell(mailbox: &Mailbox, launch: &Launch, unprepared: Unprepared) {
+    let (run, manifest) = (launch.run, launch.manifest);
+    if let Unprepared::Folder(error) = &unprepared
+        && error.is_fatal()
+    {
+        return mailbox.fatal(&unprepared).await;
+    }
+    let why = crate::chain_of(&unprepared);
+    let wait = match unprepared {
+        Unprepared::Seen(evidence) => return mailbox.put(Input::RunSeen { run, evidence }).await,
+        Unprepared::Unpack(UnpackError::Refused { rule, why }) => {
+            let news = ContentNews::Refused { rule, why };
+            mailbox.put(Input::Content { manifest, news }).await;
+            None
+        }
+        Unprepared::Folder(error) if error.is_disk_full() => Some(Waiting::Disk),
+        Unprepared::Unpack(UnpackError::Disk { .. }) => Some(Waiting::Disk),
+        Unprepared::Unpack(UnpackError::Unavailable { .. }) | Unprepared::NoPackage => {
+            Some(Waiting::Content)
+        }
+        _ => None,
+    };
+    mailbox.put(Input::ArmFailed { run, wait, why }).await;
+}
+
+/// Starts a supervisor with the run's lock as its standard input. It inherits this process's
+/// environment (its clock is the agent's) and nothing else; the program inherits neither.
+fn spawn(setup: &Setup, folder: &RunFolder, launch: u32, held: RunLock) -> io::Result<Child> {
+    Command::new(&setup.supervisor)
+        .arg0("muster")
+        .arg(supervisor::VERB)
+        .arg(folder.path())
+        .arg(launch.to_string())
+        .current_dir("/")
+        .stdin(held.into_file())
+        .stdout(Stdio::null())
+        .stderr(log_of(folder)?)
+        .spawn()
+}
+
+/// Where a supervisor says what went wrong.
+fn log_of(folder: &RunFolder) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(publish::PRIVATE_FILE);
+    options.open(folder.join(supervisor::LOG_FILE))
+}

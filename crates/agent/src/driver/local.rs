@@ -1,0 +1,93 @@
+//! What the driver sees on the device itself: facts, time zone, paused components, leftovers of a crash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use muster_agent_core::input::Input;
+use muster_agent_core::saved::Saved;
+use muster_model::digest::Digest;
+use muster_model::policy::PinnedPackage;
+
+use super::Driver;
+use super::content::DETECT_DIR;
+use crate::components;
+use crate::contents::remove_copy;
+use crate::run_folder::RunFolder;
+
+/// How often files that an administrator writes are looked at: a pause takes hold within this time.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The packages that the machine keeps content of.
+pub(super) fn packages_of(saved: &Saved) -> BTreeMap<Digest, PinnedPackage> {
+    let packages = saved.contents.iter().map(|content| content.package.clone());
+    packages.map(|package| (package.manifest, package)).collect()
+}
+
+impl Driver {
+    /// What changed on the device since the last look; one thing at a time.
+    pub(super) fn look_around(&mut self) -> Option<Input> {
+        let paused = self.is_paused();
+        if paused != self.paused {
+            self.paused = paused;
+            return Some(Input::Paused { paused });
+        }
+        let zone = TimeZone::system();
+        if zone != self.zone {
+            self.zone = zone.clone();
+            return Some(Input::ZoneChanged(zone));
+        }
+        let facts = crate::facts::gather(&self.setup.data, &self.setup.name, &self.setup.config);
+        if facts != self.facts {
+            self.facts = facts.clone();
+            return Some(Input::FactsChanged(facts));
+        }
+        None
+    }
+
+    /// Whether software distribution is held still. What cannot be read changes nothing.
+    pub(super) fn is_paused(&self) -> bool {
+        match components::paused(&self.setup.data) {
+            Ok(paused) => paused.contains(components::SOFTWARE_DISTRIBUTION),
+            Err(error) => {
+                tracing::warn!(why = %crate::chain_of(&error), "components not read");
+                self.paused
+            }
+        }
+    }
+
+    /// Removes what effects of an earlier life left: copies of detections, content and run folders that
+    /// nothing names. Run folders stay while the account is awaited: they are evidence.
+    pub(super) async fn sweep(&mut self) {
+        let kept: BTreeSet<Digest> = self.packages.keys().copied().collect();
+        let runs = self.known_runs();
+        let setup = self.setup.clone();
+        let swept = tokio::task::spawn_blocking(move || {
+            if let Err(error) = remove_copy(&setup.data.join(DETECT_DIR)) {
+                tracing::warn!(%error, "copies of detections stay");
+            }
+            if let Err(error) = setup.contents.keep_only(&kept) {
+                tracing::warn!(why = %crate::chain_of(&error), "content that nothing needs stays");
+            }
+            let Some(runs) = runs else { return };
+            let folder = setup.data.join(crate::RUNS_DIR);
+            for stray in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
+                let known = stray.file_name().to_str().is_some_and(|name| runs.contains(name));
+                let run = RunFolder::at(stray.path());
+                if !known && matches!(run.lock(), Ok(Some(_))) {
+                    let _ = remove_copy(run.path());
+                }
+            }
+        });
+        let _ = swept.await;
+    }
+
+    /// The names of the folders of runs that are followed; `None` while the account is awaited.
+    fn known_runs(&self) -> Option<BTreeSet<String>> {
+        let saved = self.journal.load().ok()?;
+        // Without a memory the machine begins by asking for its account.
+        let memory = saved.memory?;
+        let names = saved.runs.iter().map(|run| run.run.to_string()).collect();
+        (!memory.awaits_account).then_some(names)
+    }
+}

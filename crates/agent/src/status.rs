@@ -1,0 +1,296 @@
+//! The device's own view, for people and scripts on the device: also without its site, and also while
+//! its agent does not run.
+//!
+//! Read from what the agent keeps: the journal (one snapshot, beside an agent that may be writing), the
+//! identity, the trust, the components. Called by `agent status`, `agent software` and `agent log`;
+//! changes nothing. What cannot be read is told as trouble, as far as the rest can still be shown.
+
+use std::path::Path;
+
+use muster_agent_core::saved::{Kept, Saved};
+use muster_agent_core::view::{ObligationView, OutboxView, PolicyView, View};
+use muster_agent_core::{Agent, Identity as Whose};
+use muster_host::clock::{Clock, ClockError};
+use muster_host::pki::peer_identity;
+use muster_host::run_file::read_run_file;
+use muster_model::clock::Wall;
+use muster_model::id::{AdvertisementId, DeviceId, EpochId, Incarnation, Sequence};
+use muster_model::message::{Message, Severity};
+use muster_model::name::Name;
+use serde::Serialize;
+
+use crate::identity::{Enrolment, Identity, IdentityError};
+use crate::journal::{Journal, JournalError};
+use crate::trust_store::TrustStore;
+use crate::{AgentFile, chain_of, components};
+
+/// One row of `agent software`: what is advertised to this device, and where it stands.
+pub type SoftwareRow = ObligationView;
+
+/// How runs are kept apart from the agent, on the ladder `unit`, `cgroup`, `session`.
+pub const ISOLATION: &str = "session";
+/// The name of the agent's run file.
+const RUN_FILE: &str = "agent";
+
+/// The device's view cannot be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// The device has no identity, or it cannot be read.
+    #[error("failed to tell who this device is")]
+    Identity(#[from] IdentityError),
+    /// There are no clocks.
+    #[error("failed to read the clock")]
+    Clock(#[from] ClockError),
+    /// The journal cannot be read.
+    #[error("failed to read what the agent keeps")]
+    Journal(#[from] JournalError),
+}
+
+/// What `agent status` shows.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StatusView {
+    /// Who it is.
+    pub device: DeviceId,
+    /// Its name.
+    pub name: Name,
+    /// The code of its site.
+    pub site: String,
+    /// The site's epoch when it last answered.
+    pub epoch: EpochId,
+    /// Which life of its memory.
+    pub incarnation: Incarnation,
+    /// The URL it was enrolled with.
+    pub url: String,
+    /// The agent's process; `None` if it does not run.
+    pub running: Option<u32>,
+    /// The policy acted on.
+    pub policy: Option<PolicyView>,
+    /// When the site was last heard, in trusted time.
+    pub last_heard: Option<Wall>,
+    /// Trusted time.
+    pub trusted_time: Wall,
+    /// Whom it trusts.
+    pub trust: TrustView,
+    /// How runs are kept apart.
+    pub isolation: &'static str,
+    /// Messages that wait for the site.
+    pub outbox: OutboxView,
+    /// Its certificate; `None` if it cannot be read.
+    pub certificate: Option<CertificateView>,
+    /// The parts that a person can hold still.
+    pub components: Vec<ComponentView>,
+    /// The memory was lost and the site's account has not come yet.
+    pub awaits_account: bool,
+    /// What is wrong, for people.
+    pub trouble: Vec<String>,
+    /// All obligations, in the order of their advertisements.
+    pub obligations: Vec<ObligationView>,
+}
+
+/// Whom the device trusts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct TrustView {
+    /// The number of the trust document that is held; 0 is none.
+    pub number: u64,
+    /// The chain began at a digest that came with the token.
+    pub pinned: bool,
+}
+
+/// The certificate that the device shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateView {
+    /// The last instant of its life.
+    pub not_after: Wall,
+}
+
+/// A part of the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ComponentView {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it stands.
+    pub state: ComponentState,
+}
+
+/// Where a part of the agent stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ComponentState {
+    /// It works while the agent runs.
+    Running,
+    /// A person holds it still.
+    Paused,
+}
+
+/// One message of the device.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogRow {
+    /// Its place in the stream.
+    pub sequence: Sequence,
+    /// When it was written, in trusted time.
+    pub at: Wall,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The number of what it says.
+    pub code: u16,
+    /// The component that speaks.
+    pub component: String,
+    /// The advertisement that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advertisement: Option<AdvertisementId>,
+    /// The sentence.
+    pub text: String,
+    /// The site has acknowledged it.
+    pub acknowledged: bool,
+}
+
+/// What `agent status` shows. Works beside a running agent and without one; blocks.
+pub fn status(data: &Path) -> Result<StatusView, StatusError> {
+    let (identity, enrolment) = Identity::load_enrolled(data)?;
+    let mut trouble = Vec::new();
+    // A journal that is lost or damaged is what one looks at the status for.
+    let saved = read_journal(data).unwrap_or_else(|error| {
+        trouble.push(chain_of(&error));
+        Saved::default()
+    });
+    let view = view_of(&enrolment, saved)?;
+    Ok(StatusView {
+        device: enrolment.device,
+        name: identity.name,
+        site: enrolment.site.clone(),
+        epoch: enrolment.epoch,
+        incarnation: enrolment.incarnation,
+        url: identity.site_url,
+        running: running(data, &mut trouble),
+        policy: view.policy,
+        last_heard: view.last_heard,
+        trusted_time: view.trusted_time,
+        trust: trust(data, &mut trouble),
+        isolation: ISOLATION,
+        outbox: view.outbox,
+        certificate: certificate(&enrolment, &mut trouble),
+        components: components(data, &mut trouble),
+        awaits_account: view.awaits_account,
+        trouble,
+        obligations: view.obligations,
+    })
+}
+
+/// What is advertised to this device, and where it stands. Works beside a running agent and without
+/// one; blocks.
+pub fn software(data: &Path) -> Result<Vec<SoftwareRow>, StatusError> {
+    let (_, enrolment) = Identity::load_enrolled(data)?;
+    Ok(view_of(&enrolment, read_journal(data)?)?.obligations)
+}
+
+/// The device's own messages that it still keeps, oldest first. Works beside a running agent and
+/// without one; blocks.
+pub fn log(data: &Path) -> Result<Vec<LogRow>, StatusError> {
+    let saved = read_journal(data)?;
+    let relieved = saved.memory.as_ref().map_or(Sequence(0), |memory| memory.relieved);
+    Ok(saved.messages.into_iter().map(|kept| log_row(&kept, relieved)).collect())
+}
+
+/// A device that has not run yet has no journal, and has kept nothing.
+fn read_journal(data: &Path) -> Result<Saved, JournalError> {
+    match Journal::open_read_only(data) {
+        Err(JournalError::Missing { .. }) => Ok(Saved::default()),
+        opened => opened?.load(),
+    }
+}
+
+/// The machine's own view of what was saved, as it would be now; the machine itself is let go.
+fn view_of(enrolment: &Enrolment, mut saved: Saved) -> Result<View, StatusError> {
+    let clock = Clock::from_env()?;
+    let now = clock.now();
+    if let Some(memory) = saved.memory.as_mut().filter(|memory| memory.boot != *clock.boot_id()) {
+        // No agent has run in this boot, so the memory's boot clock is another one.
+        memory.time.rebooted(memory.last_known, now);
+    }
+    let whose = Whose {
+        device: enrolment.device,
+        incarnation: enrolment.incarnation,
+        fresh_incarnation_because: None,
+        salvaged: Vec::new(),
+    };
+    Ok(Agent::restore(&whose, saved).view(now))
+}
+
+/// After a crash the run file stays, so the process is looked for as well.
+fn running(data: &Path, trouble: &mut Vec<String>) -> Option<u32> {
+    let file: Option<AgentFile> = read_run_file(data, RUN_FILE).unwrap_or_else(|error| {
+        trouble.push(chain_of(&error));
+        None
+    });
+    let pid = file?.pid;
+    Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
+}
+
+fn trust(data: &Path, trouble: &mut Vec<String>) -> TrustView {
+    let store = TrustStore::try_load(data).unwrap_or_else(|error| {
+        trouble.push(chain_of(&error));
+        None
+    });
+    let Some(store) = store else { return TrustView { number: 0, pinned: false } };
+    trouble.extend(store.refused());
+    TrustView { number: store.number(), pinned: store.trust().is_pinned() }
+}
+
+fn certificate(enrolment: &Enrolment, trouble: &mut Vec<String>) -> Option<CertificateView> {
+    match peer_identity(&enrolment.certificate.certificate()) {
+        Ok(peer) => Some(CertificateView { not_after: peer.not_after }),
+        Err(error) => {
+            trouble.push(chain_of(&error));
+            None
+        }
+    }
+}
+
+fn components(data: &Path, trouble: &mut Vec<String>) -> Vec<ComponentView> {
+    let paused = components::paused(data).unwrap_or_else(|error| {
+        trouble.push(chain_of(&error));
+        Default::default()
+    });
+    let state = |name| match paused.contains(name) {
+        true => ComponentState::Paused,
+        false => ComponentState::Running,
+    };
+    components::ALL.into_iter().map(|name| ComponentView { name, state: state(name) }).collect()
+}
+
+fn log_row(kept: &Kept, relieved: Sequence) -> LogRow {
+    let (sequence, at) = (kept.sequence, kept.written);
+    let acknowledged = sequence <= relieved;
+    match serde_json::from_slice::<Message>(&kept.bytes) {
+        Ok(Message { body, .. }) => {
+            let said = body.status();
+            LogRow {
+                sequence,
+                at,
+                severity: said.severity,
+                code: said.code,
+                component: said.component.to_owned(),
+                advertisement: body.advertisement(),
+                text: said.text,
+                acknowledged,
+            }
+        }
+        // Written by a newer version that this one took over from; its site understands it.
+        Err(error) => LogRow {
+            sequence,
+            at,
+            severity: Severity::Info,
+            code: 0,
+            component: "agent".to_owned(),
+            advertisement: None,
+            text: format!("a message that this version cannot read: {error}"),
+            acknowledged,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

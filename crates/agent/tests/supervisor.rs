@@ -1,0 +1,291 @@
+//! The supervisor with real processes: what the folder shows is what happened, whoever was killed.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use muster_agent::run_folder::{RunFolder, RunSpec};
+use muster_agent::supervisor::Refusal;
+use muster_agent_core::input::{Ending, Exit, RunEvidence};
+use muster_host::clock::Clock;
+use muster_model::digest::Digest;
+use muster_model::id::BootId;
+use muster_model::message::RunId;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// A run of one shell script, and the supervisors that were started for it.
+struct Run {
+    _data: TempDir,
+    folder: RunFolder,
+    run_file: PathBuf,
+}
+
+impl Run {
+    fn of(script: &str) -> Self {
+        Self::with(script, 60_000, 10_000)
+    }
+
+    fn with(script: &str, max_run_time_ms: u64, grace_ms: u64) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let run = RunId(Digest::of(script.as_bytes()));
+        let folder = RunFolder::of(data.path(), run);
+        folder.create().unwrap();
+        let run_file = data.path().join("run.json");
+        let spec = RunSpec {
+            run,
+            command: vec!["/bin/sh".into(), "-c".into(), script.into()],
+            environment: vec![
+                ("PATH".into(), "/usr/bin:/bin".into()),
+                ("MUSTER_RUN_ID".into(), run.to_string()),
+            ],
+            directory: folder.path().to_owned(),
+            max_run_time_ms,
+            grace_ms,
+            result: folder.join("result"),
+            run_file: run_file.clone(),
+        };
+        folder.write_spec(&spec).unwrap();
+        Self { _data: data, folder, run_file }
+    }
+
+    /// Arms launch `launch` and starts its supervisor with the lock, as the agent does.
+    fn launch(&self, launch: u32) -> Child {
+        let lock = self.folder.lock().unwrap().expect("the lock is free");
+        self.folder.raise_launch(&lock, launch).unwrap();
+        self.supervisor(launch, lock.into_file().into())
+    }
+
+    fn supervisor(&self, launch: u32, stdin: Stdio) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_muster-supervise"))
+            .arg("supervise")
+            .arg(self.folder.path())
+            .arg(launch.to_string())
+            .stdin(stdin)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Runs it to its end.
+    fn exit(&self) -> Exit {
+        assert!(self.launch(1).wait().unwrap().success());
+        match self.look() {
+            RunEvidence::Exited(exit) => exit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn look(&self) -> RunEvidence {
+        self.folder.look(Clock::from_env().unwrap().boot_id())
+    }
+
+    /// The program tells through a fifo that it has come so far; answers what it wrote.
+    fn await_program(&self, fifo: &Path) -> String {
+        let mut said = String::new();
+        fs::File::open(fifo).unwrap().read_to_string(&mut said).unwrap();
+        said.trim().to_owned()
+    }
+}
+
+fn fifo() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    (dir, path)
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
+}
+
+fn alive(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn exit_code_output_and_result_are_recorded() {
+    let run = Run::of(
+        "echo out; echo err >&2; echo '{\"succeeded\":true,\"restart\":true}' > result; exit 7",
+    );
+    let exit = run.exit();
+    assert_eq!(exit.ending, Ending::Exited { code: 7 });
+    assert_eq!(exit.output, "out\nerr\n");
+    let result = exit.result.unwrap();
+    assert_eq!((result.succeeded, result.restart), (Some(true), true));
+    assert_eq!(fs::read_to_string(run.folder.join("output")).unwrap(), "out\nerr\n");
+}
+
+#[test]
+fn only_the_tail_of_much_output_is_recorded_and_the_file_is_bounded() {
+    let run = Run::of("yes ümlaut | head -c 3000000; echo; echo the end");
+    let exit = run.exit();
+    assert!(exit.output.ends_with("the end\n"));
+    assert!(exit.output.len() <= 4096 && exit.output.len() > 4000, "{}", exit.output.len());
+    assert_eq!(fs::metadata(run.folder.join("output")).unwrap().len(), 1024 * 1024);
+}
+
+#[test]
+fn the_program_sees_its_own_environment_and_nothing_else() {
+    let run = Run::of(
+        "env | cut -d= -f1 | sort | tr '\\n' ' '; readlink /proc/$$/fd/0; \
+         readlink /proc/$$/fd/* | grep -c /lock; grep -h -e SigBlk -e SigIgn /proc/$$/status",
+    );
+    let exit = run.exit();
+    let lines: Vec<&str> = exit.output.lines().collect();
+    // The shell adds PWD.
+    assert_eq!(lines[..2], ["MUSTER_RUN_ID PATH PWD /dev/null", "0"], "{lines:?}");
+    for mask in &lines[2..] {
+        let mask = u64::from_str_radix(mask.split_whitespace().nth(1).unwrap(), 16).unwrap();
+        // Signals from 32 on are the C library's own.
+        assert_eq!(mask & 0x7fff_ffff, 0, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_executed_says_why() {
+    let run = Run::of("true");
+    let mut spec = run.folder.spec().unwrap().unwrap();
+    spec.command = vec!["/nowhere/prog".into()];
+    run.folder.write_spec(&spec).unwrap();
+    match run.exit().ending {
+        Ending::NotStarted { why } => assert!(why.contains("/nowhere/prog"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_signal_that_ends_the_program_is_named() {
+    assert_eq!(Run::of("kill -SEGV $$").exit().ending, Ending::Signalled { signal: 11 });
+}
+
+#[test]
+fn while_the_supervisor_lives_the_run_is_alive_and_its_pid_is_shown() {
+    let (_dir, ready) = fifo();
+    let run = Run::of(&format!("echo up > {}; sleep 60", ready.display()));
+    let mut supervisor = run.launch(1);
+    run.await_program(&ready);
+    assert_eq!(run.look(), RunEvidence::Alive);
+    let shown: serde_json::Value =
+        serde_json::from_slice(&fs::read(&run.run_file).unwrap()).unwrap();
+    assert_eq!(shown["supervisorPid"], supervisor.id());
+    signal(supervisor.id(), Signal::TERM);
+    supervisor.wait().unwrap();
+    assert!(!run.run_file.exists());
+}
+
+#[test]
+fn a_stop_order_ends_the_whole_tree() {
+    let (_dir, ready) = fifo();
+    let script = format!("setsid sleep 61 & echo $! > {}; sleep 62", ready.display());
+    let run = Run::of(&script);
+    let mut supervisor = run.launch(1);
+    let stray = run.await_program(&ready);
+    signal(supervisor.id(), Signal::TERM);
+    assert!(supervisor.wait().unwrap().success());
+    assert!(!alive(&stray), "a process in another session was left behind");
+    assert!(matches!(run.look(), RunEvidence::Exited(exit) if exit.ending == Ending::Stopped));
+}
+
+#[test]
+fn a_program_that_outruns_its_time_is_killed_even_if_it_ignores_term() {
+    let run = Run::with("trap '' TERM; while :; do sleep 1; done", 300, 300);
+    assert_eq!(run.exit().ending, Ending::TimedOut);
+}
+
+#[test]
+fn a_launcher_is_judged_by_what_it_launched() {
+    // Double fork: the worker is nobody's child but the supervisor's, and fails after the launcher.
+    let run = Run::of("(setsid sh -c 'sleep 0.3; echo worker; exit 9' &) ; exit 0");
+    let exit = run.exit();
+    assert_eq!(exit.ending, Ending::Exited { code: 9 });
+    assert_eq!(exit.output, "worker\n");
+    let well = Run::of("(setsid sh -c 'sleep 0.3; exit 0' &) ; exit 0");
+    assert_eq!(well.exit().ending, Ending::Exited { code: 0 });
+    let launcher = Run::of("(setsid sh -c 'sleep 0.3; exit 9' &) ; exit 4");
+    assert_eq!(launcher.exit().ending, Ending::Exited { code: 4 });
+}
+
+#[test]
+fn a_helper_that_its_script_ends_is_no_failure() {
+    assert_eq!(Run::of("sleep 60 & kill $!; exit 0").exit().ending, Ending::Exited { code: 0 });
+}
+
+#[test]
+fn a_killed_supervisor_is_a_run_cut_short_and_its_leftovers_can_be_found() {
+    let (_dir, ready) = fifo();
+    let run = Run::of(&format!("setsid sleep 63 & echo $! > {}; sleep 64", ready.display()));
+    let mut supervisor = run.launch(1);
+    let stray = run.await_program(&ready);
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    assert_eq!(run.look(), RunEvidence::CutShort { same_boot: true });
+    let other = run.folder.look(&BootId("another".into()));
+    assert_eq!(other, RunEvidence::CutShort { same_boot: false });
+    let entered = run.folder.entered().unwrap().unwrap();
+    let mark = format!("MUSTER_RUN_ID={}", run.folder.spec().unwrap().unwrap().run);
+    let left = muster_agent::supervisor::leftovers(entered.supervisor_pid, &mark);
+    assert!(left.contains(&stray.parse().unwrap()), "{left:?}");
+    assert!(left.len() >= 3, "the shell and both sleeps: {left:?}");
+    muster_agent::supervisor::signal_all(&left, Signal::KILL);
+}
+
+#[test]
+fn a_supervisor_with_a_stale_launch_number_enters_nothing() {
+    let run = Run::of("echo ran >> ran");
+    let lock = run.folder.lock().unwrap().unwrap();
+    run.folder.raise_launch(&lock, 2).unwrap();
+    let mut slow = run.supervisor(1, lock.into_file().into());
+    assert_eq!(slow.wait().unwrap().code(), Some(Refusal::Stale as i32));
+    assert_eq!(run.look(), RunEvidence::NeverEntered);
+    assert!(!run.folder.join("ran").exists());
+}
+
+#[test]
+fn of_two_supervisors_only_the_one_with_the_lock_enters() {
+    let (_dir, ready) = fifo();
+    let run = Run::of(&format!("echo ran >> ran; echo up > {}; sleep 60", ready.display()));
+    let mut first = run.launch(1);
+    run.await_program(&ready);
+    let second_lock = fs::File::open(run.folder.join("lock")).unwrap();
+    let mut second = run.supervisor(1, second_lock.into());
+    assert_eq!(second.wait().unwrap().code(), Some(Refusal::NotOurs as i32));
+    let mut third = run.supervisor(1, Stdio::null());
+    assert_eq!(third.wait().unwrap().code(), Some(Refusal::NotOurs as i32));
+    assert_eq!(fs::read_to_string(run.folder.join("ran")).unwrap(), "ran\n");
+    signal(first.id(), Signal::TERM);
+    first.wait().unwrap();
+}
+
+#[test]
+fn waiting_for_the_lock_is_waiting_for_the_end() {
+    let (_dir, go) = fifo();
+    let run = Run::of(&format!("cat {}; exit 3", go.display()));
+    let mut supervisor = run.launch(1);
+    let folder = run.folder.clone();
+    let waiter = std::thread::spawn(move || {
+        let held = folder.wait().unwrap();
+        (folder.exit().unwrap().is_some(), held)
+    });
+    fs::write(&go, "go").unwrap();
+    let (exit_is_there, _held) = waiter.join().unwrap();
+    assert!(exit_is_there);
+    supervisor.wait().unwrap();
+}
+
+#[test]
+fn a_fresh_folder_was_never_entered_and_none_is_missing() {
+    let run = Run::of("true");
+    assert_eq!(run.look(), RunEvidence::NeverEntered);
+    fs::remove_dir_all(run.folder.path()).unwrap();
+    assert_eq!(run.look(), RunEvidence::Missing);
+}
+
+#[test]
+fn the_exit_record_beats_a_held_lock() {
+    let run = Run::of("exit 5");
+    run.exit();
+    let _held = run.folder.lock().unwrap().unwrap();
+    assert!(matches!(run.look(), RunEvidence::Exited(_)));
+}
