@@ -1,0 +1,105 @@
+//! `device`, `token`, `set-aside`: who is let in, and what could not be taken.
+
+use muster_model::api::{DeviceView, Page, SetAsideView, TokenAnswer, TokenRequest};
+use serde_json::Value;
+
+use super::objects::device_row;
+use crate::api::{Api, Query};
+use crate::args::{self, Output};
+use crate::error::Outcome;
+use crate::print::{answer, out, say, table, time};
+use serde::de::IgnoredAny;
+
+/// `device list|approve|retire`.
+pub(crate) async fn command(api: &Api, command: args::DeviceCommand) -> Outcome {
+    match command {
+        args::DeviceCommand::List(args) => list(api, args.limit, args.format.output).await,
+        args::DeviceCommand::Approve { device } => {
+            let id = api.resolve("device", &device).await?;
+            let IgnoredAny = api.post(&format!("/devices/{id}/approve"), &Value::Null).await?;
+            out(format!("{device} is admitted"));
+            Ok(())
+        }
+        args::DeviceCommand::Retire { device } => {
+            let id = api.resolve("device", &device).await?;
+            let IgnoredAny = api.post(&format!("/devices/{id}/retire"), &Value::Null).await?;
+            out(format!("{device} is retired; what it still owed is lost(retired)"));
+            Ok(())
+        }
+    }
+}
+
+/// All devices.
+pub(crate) async fn list(api: &Api, limit: Option<u32>, output: Output) -> Outcome {
+    let items: Vec<DeviceView> = api.all("/devices", &Query::new(), limit).await?;
+    answer(output, &Page { items, next: None }, |page| {
+        let head = ["name", "standing", "os", "agent", "last contact", "waiting", "id"];
+        table(&head, page.items.iter().map(device_row));
+    })
+}
+
+/// One device.
+pub(crate) async fn show(api: &Api, name: &str, output: Output) -> Outcome {
+    let id = api.resolve("device", name).await?;
+    let found: DeviceView = api.get(&format!("/devices/{id}"), &Query::new()).await?;
+    let output = if output == Output::Table { Output::Yaml } else { output };
+    answer(output, &found, |_| ())
+}
+
+/// `token create`.
+pub(crate) async fn token(api: &Api, args: args::TokenCreate) -> Outcome {
+    let request = TokenRequest {
+        role: args.role,
+        name: args.name,
+        collection: args.collection,
+        uses: args.uses,
+        ttl: args.ttl,
+        hold: args.hold,
+    };
+    let found: TokenAnswer = api.post("/tokens", &request).await?;
+    found.warnings.iter().for_each(|warning| say(format!("warning: {warning}")));
+    answer(args.format.output, &found, |found| {
+        out(&found.token);
+        say(format!("good until {}; it is not shown again", found.expires));
+    })
+}
+
+/// `set-aside list|show|retry|drop`.
+pub(crate) async fn set_aside(api: &Api, command: args::SetAsideCommand) -> Outcome {
+    use args::SetAsideCommand::{Drop, List, Retry, Show};
+    match command {
+        List(format) => {
+            let items: Vec<SetAsideView> = api.all("/set-aside", &Query::new(), None).await?;
+            answer(format.output, &Page { items, next: None }, |page| {
+                let rows = page.items.iter().map(|item| {
+                    [
+                        item.id.clone(),
+                        time(Some(item.at)),
+                        item.sender.clone(),
+                        item.length.to_string(),
+                        item.reason.clone(),
+                    ]
+                });
+                table(&["id", "at", "sender", "bytes", "reason"], rows);
+            })
+        }
+        Show { id, format } => {
+            let path = format!("/set-aside/{}", crate::api::segment(&id)?);
+            let found: SetAsideView = api.get(&path, &Query::new()).await?;
+            let output = if format.output == Output::Table { Output::Yaml } else { format.output };
+            answer(output, &found, |_| ())
+        }
+        Retry { id } => {
+            let path = format!("/set-aside/{}/retry", crate::api::segment(&id)?);
+            let IgnoredAny = api.post(&path, &Value::Null).await?;
+            out(format!("{id} was applied"));
+            Ok(())
+        }
+        Drop { id } => {
+            let IgnoredAny =
+                api.delete(&format!("/set-aside/{}", crate::api::segment(&id)?)).await?;
+            out(format!("{id} is dropped"));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What each command does.
+
+pub(crate) mod accounting;
+pub(crate) mod agent;
+pub(crate) mod device;
+pub(crate) mod doctor;
+pub(crate) mod import;
+pub(crate) mod login;
+pub(crate) mod objects;
+pub(crate) mod orders;
+pub(crate) mod package;
+pub(crate) mod publisher;
+pub(crate) mod site;

@@ -1,0 +1,339 @@
+//! A fleet in a scratch folder: one site, some agents, and the truth that programs write.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// How long anything may take before a test gives up: generous, since other tests share the cores.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A running fleet; everything ends when it is dropped.
+pub(crate) struct Fleet {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) url: String,
+    config: PathBuf,
+    running: BTreeMap<String, (Vec<String>, Child)>,
+    postgres: Option<Postgres>,
+}
+
+/// A PostgreSQL cluster of one fleet, made and ended by the project's own script.
+struct Postgres {
+    dir: String,
+    url: String,
+}
+
+const POSTGRES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/postgres");
+
+impl Postgres {
+    fn start() -> Self {
+        let dir = tempfile::env::temp_dir().join(format!("muster-contract-{}", std::process::id()));
+        let dir = dir.to_str().unwrap().to_owned();
+        let made = Command::new(POSTGRES).args(["start", &dir]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let url = String::from_utf8(made.stdout).unwrap().trim().to_owned();
+        Self { dir, url }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let _ = Command::new(POSTGRES).args(["stop", &self.dir]).output();
+    }
+}
+
+/// What a command answered.
+pub(crate) struct Answer {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Answer {
+    /// Both streams, for messages of failed assertions.
+    pub(crate) fn said(&self) -> String {
+        format!("exit {}\n{}{}", self.code, self.out, self.err)
+    }
+}
+
+/// Waits until `look` finds something.
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+impl Fleet {
+    /// A site on SQLite, logged on, with a publisher.
+    pub(crate) fn new() -> Self {
+        let fleet = Self::bare();
+        fleet.ok(&["publisher", "init", "--name", "ada"]);
+        fleet
+    }
+
+    /// A site on PostgreSQL, logged on, with a publisher.
+    pub(crate) fn on_postgres() -> Self {
+        let postgres = Postgres::start();
+        let mut fleet = Self::made(&["--database", &postgres.url]);
+        fleet.postgres = Some(postgres);
+        fleet.ok(&["publisher", "init", "--name", "ada"]);
+        fleet
+    }
+
+    /// A site on SQLite, logged on, without a publisher.
+    pub(crate) fn bare() -> Self {
+        Self::made(&[])
+    }
+
+    fn made(options: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("config.yaml");
+        let mut fleet =
+            Self { dir, url: String::new(), config, running: BTreeMap::new(), postgres: None };
+        let site = fleet.path("site");
+        let init = ["site", "init", "--data", &site, "--code", "ABC", "--listen", "127.0.0.1:0"];
+        fleet.ok(&[&init, options].concat());
+        fleet.start("site", &["site", "run", "--data", &site]);
+        fleet.url = fleet.site_file()["url"].as_str().unwrap().to_owned();
+        fleet.ok(&["login", "--data", &site]);
+        fleet
+    }
+
+    /// A path in the scratch folder.
+    pub(crate) fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+        command.args(args).env("MUSTER_CONFIG", &self.config).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Answer {
+        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
+        Answer {
+            code: status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&stdout).into_owned(),
+            err: String::from_utf8_lossy(&stderr).into_owned(),
+        }
+    }
+
+    /// Runs a command that must succeed; answers its output.
+    #[track_caller]
+    pub(crate) fn ok(&self, args: &[&str]) -> String {
+        let answer = self.run(args);
+        assert_eq!(answer.code, 0, "muster {args:?}: {}", answer.said());
+        answer.out
+    }
+
+    /// Runs a command with `-o json`.
+    #[track_caller]
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let out = self.ok(&[args, &["-o", "json"]].concat());
+        serde_json::from_str(&out).unwrap_or_else(|why| panic!("muster {args:?}: {why}: {out}"))
+    }
+
+    /// Runs a command that must fail with this code; answers what it said.
+    #[track_caller]
+    pub(crate) fn refused(&self, code: i32, args: &[&str]) -> String {
+        let answer = self.run(args);
+        assert_eq!(answer.code, code, "muster {args:?}: {}", answer.said());
+        answer.err
+    }
+
+    /// Starts a role in the background.
+    pub(crate) fn start(&mut self, name: &str, args: &[&str]) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join(format!("{name}.log")))
+            .unwrap();
+        let mut command = self.command(args);
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let child = command.spawn().unwrap();
+        let args = args.iter().map(|word| (*word).to_owned()).collect();
+        self.running.insert(name.to_owned(), (args, child));
+        if name == "site" {
+            self.site_file();
+        }
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(&mut self, name: &str) {
+        let (_, child) = self.running.get_mut(name).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Starts again what was killed.
+    pub(crate) fn restart(&mut self, name: &str) {
+        let (args, _) = self.running.remove(name).unwrap();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.start(name, &args);
+    }
+
+    fn site_file(&self) -> Value {
+        let pid = self.running["site"].1.id();
+        until("the site's address", || {
+            let text = std::fs::read(self.dir.path().join("site/run/site.json")).ok()?;
+            let found: Value = serde_json::from_slice(&text).ok()?;
+            (found["pid"] == pid).then_some(found)
+        })
+    }
+
+    /// A token for `uses` agents.
+    pub(crate) fn token(&self, uses: u32) -> String {
+        let uses = uses.to_string();
+        let found = self.json(&["token", "create", "--uses", &uses]);
+        found["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Enrols and starts one agent with a root of its own.
+    pub(crate) fn agent(&mut self, name: &str, token: &str) {
+        let (data, root) = (self.path(name), self.path(&format!("{name}-root")));
+        std::fs::create_dir_all(&root).unwrap();
+        let url = self.url.clone();
+        self.ok(&[
+            "agent",
+            "enroll",
+            "--data",
+            &data,
+            "--site",
+            &url,
+            "--token",
+            token,
+            "--name",
+            name,
+            "--root",
+            &root,
+            "--set",
+            "conditionEvery=1s",
+        ]);
+        self.start(name, &["agent", "run", "--data", &data]);
+    }
+
+    /// Enrols and starts `d1` to `dn`.
+    pub(crate) fn agents(&mut self, n: u32) {
+        let token = self.token(n);
+        for i in 1..=n {
+            self.agent(&format!("d{i}"), &token);
+        }
+    }
+
+    /// Writes a file below the scratch folder.
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// The manifest file of a package whose program `go` runs `script` with sh. `more` is added to the
+    /// program.
+    pub(crate) fn package_file(
+        &self,
+        name: &str,
+        version: &str,
+        script: &str,
+        more: Value,
+    ) -> String {
+        self.write(&format!("{name}/go.sh"), script);
+        let mut program = json!({"name": "go", "commandLine": "sh go.sh", "rerun": "never"});
+        program.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let document = json!({"apiVersion": "muster/v1", "kind": "Package",
+            "metadata": {"name": name},
+            "spec": {"version": version, "content": format!("./{name}"), "programs": [program]}});
+        self.write(&format!("{name}-{version}.yaml"), &document.to_string())
+    }
+
+    /// Publishes such a package.
+    pub(crate) fn publish(&self, name: &str, script: &str, more: Value) {
+        let file = self.package_file(name, "1", script, more);
+        self.ok(&["package", "publish", &file]);
+    }
+
+    /// Applies a collection of `members` and an advertisement of `package`, both called `name`.
+    pub(crate) fn advertise(&self, name: &str, package: &str, members: &[&str], more: Value) {
+        let collection = json!({"apiVersion": "muster/v1", "kind": "Collection",
+            "metadata": {"name": name}, "spec": {"members": members}});
+        let mut spec = json!({"package": package, "program": "go", "collection": name,
+            "assignments": [{"at": "now"}]});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let advertisement = json!({"apiVersion": "muster/v1", "kind": "Advertisement",
+            "metadata": {"name": name}, "spec": spec});
+        let file =
+            self.write(&format!("{name}-ad.yaml"), &format!("{collection}\n---\n{advertisement}"));
+        self.ok(&["apply", "-f", &file]);
+    }
+
+    /// Waits until `device` stands at `state` with `advertisement`; answers its row.
+    pub(crate) fn stands(&self, device: &str, advertisement: &str, state: &str) -> Value {
+        let mut last = Value::Null;
+        until(&format!("{device} {state} with {advertisement}"), || {
+            let found = self.run(&["accounting", advertisement, "-o", "json"]);
+            let found: Value = serde_json::from_str(&found.out).ok()?;
+            let sum: u64 = found["states"].as_object()?.values().filter_map(Value::as_u64).sum();
+            assert_eq!(Some(sum), found["targeted"].as_u64(), "the states sum: {found}");
+            let row =
+                found["devices"].as_array()?.iter().find(|row| row["name"] == device)?.clone();
+            if row != last {
+                eprintln!("{device} {advertisement}: {} {}", row["state"], row["reason"]);
+                last = row.clone();
+            }
+            (row["state"] == state).then_some(row)
+        })
+    }
+
+    /// Lines that programs wrote to the truth file.
+    pub(crate) fn truth(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("truth")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// A script that appends a line to the truth file, then does `more`.
+    pub(crate) fn mark(&self, more: &str) -> String {
+        format!(
+            "echo \"ran $MUSTER_DEVICE_NAME $MUSTER_ATTEMPT\" >> '{}'\n{more}\n",
+            self.path("truth")
+        )
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        end_supervisors(self.dir.path());
+        for (_, child) in self.running.values_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        end_supervisors(self.dir.path());
+        if std::thread::panicking() {
+            for name in self.running.keys() {
+                let log = std::fs::read_to_string(self.path(&format!("{name}.log")));
+                eprintln!("--- {name}\n{}", log.unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Supervisors outlive their agents, as they should; the test ends them by the pid they left.
+fn end_supervisors(dir: &Path) {
+    for device in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        for run in std::fs::read_dir(device.path().join("run")).into_iter().flatten().flatten() {
+            let found = std::fs::read(run.path()).ok();
+            let found: Option<Value> = found.and_then(|text| serde_json::from_slice(&text).ok());
+            if let Some(pid) = found.and_then(|found| found["supervisorPid"].as_i64()) {
+                let _ = Command::new("kill").arg(pid.to_string()).stderr(Stdio::null()).status();
+            }
+        }
+    }
+}
