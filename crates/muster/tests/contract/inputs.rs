@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, until};
 
 #[test]
 fn faults_of_a_manifest_name_file_line_field_and_range() {
@@ -72,6 +72,10 @@ fn a_folder_in_use_or_not_empty_is_refused_by_name() {
     assert!(said.contains("pid") || said.contains("process"), "{said}");
     fleet.agents(1);
     let data = fleet.path("d1");
+    // The folder is in use once the first agent has said so.
+    until("the first agent runs", || {
+        std::path::Path::new(&data).join("run/agent.json").exists().then_some(())
+    });
     let said = fleet.refused(1, &["agent", "run", "--data", &data]);
     assert!(said.contains("pid") || said.contains("process"), "{said}");
 }
