@@ -231,7 +231,9 @@ impl Outbox {
     /// than a spare copy may take. Answers the last one that is gone, if any is.
     pub(crate) fn forget(&mut self, relieved: Sequence, horizon: Wall) -> Option<Sequence> {
         let mut gone = None;
-        for _ in 0..FORGET_MESSAGES_MAX {
+        // The newest one stays: with it a site of another epoch is asked what it has, and learns what
+        // it lacks.
+        for _ in 0..FORGET_MESSAGES_MAX.min(self.kept.len().saturating_sub(1)) {
             let spare = self.bytes > RELIEVED_BYTES_MAX;
             let goes = |oldest: &mut Kept| {
                 oldest.sequence <= relieved && (spare || oldest.written < horizon)

@@ -1,3 +1,4 @@
+//! The routes pass on what came within their limits, and refuse the rest by name.
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Mutex;
