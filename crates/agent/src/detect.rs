@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::env;
-use crate::run_folder::Output;
+use crate::output::Output;
 
 /// After KILL, how long the kernel has to end a detection. What is left then hangs in the kernel, and
 /// the agent goes on without it.

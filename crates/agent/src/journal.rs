@@ -109,8 +109,9 @@ impl Journal {
             upgrade.commit().map_err(sql)?;
         }
         let journal = Self { path, connection };
-        // A disk without room for the reserve is a reason not to arm, not a reason not to start.
-        let _ = journal.replenish();
+        // A disk without room for the reserve is a reason not to arm, not a reason not to start. It is
+        // laid anew at each start, because the log went with the process before.
+        let _ = journal.lay_reserve();
         Ok(journal)
     }
 
@@ -225,23 +226,26 @@ impl Journal {
     /// Makes sure of the reserve; false if there is no room for it. To be asked before a run is
     /// armed.
     pub fn has_reserve(&self) -> bool {
-        self.replenish().unwrap_or(false)
+        self.free_bytes().is_ok_and(|free| free >= RESERVE_BYTES) || self.lay_reserve().is_ok()
     }
 
-    /// Pages of a deleted row stay in the file and are used before the file grows.
-    fn replenish(&self) -> rusqlite::Result<bool> {
-        let number = |pragma: &str| -> rusqlite::Result<i64> {
-            self.connection.query_row(pragma, [], |row| row.get(0))
-        };
-        let free = number("PRAGMA freelist_count")? * number("PRAGMA page_size")?;
-        if free < RESERVE_BYTES {
-            self.connection
-                .execute("INSERT INTO ballast VALUES (zeroblob(?1))", [RESERVE_BYTES])?;
-            self.connection.execute("DELETE FROM ballast", [])?;
-            // Into the file itself: only there is the room taken from the disk.
-            self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))?;
-        }
-        Ok(true)
+    fn free_bytes(&self) -> rusqlite::Result<i64> {
+        let number =
+            |pragma: &str| self.connection.query_row(pragma, [], |row| row.get::<_, i64>(0));
+        Ok(number("PRAGMA freelist_count")? * number("PRAGMA page_size")?)
+    }
+
+    /// Pages of a deleted row stay in the file and are used before it grows; the log, once it has held
+    /// them, is written over from its beginning. So neither needs a block of the disk for a while.
+    fn lay_reserve(&self) -> rusqlite::Result<()> {
+        self.connection.execute("INSERT INTO ballast VALUES (zeroblob(?1))", [RESERVE_BYTES])?;
+        self.connection.execute("DELETE FROM ballast", [])?;
+        self.fold()
+    }
+
+    /// Moves what the log holds into the file, so that the log is written from its beginning.
+    fn fold(&self) -> rusqlite::Result<()> {
+        self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))
     }
 
     fn within(
@@ -249,16 +253,26 @@ impl Journal {
         change: impl Fn(&Transaction) -> rusqlite::Result<()>,
     ) -> Result<(), JournalError> {
         failpoint::hit(Point::JournalCommit, When::Before);
-        let path = self.path.clone();
+        let mut saved = self.try_within(&change);
+        if matches!(saved, Err(JournalError::DiskFull { .. })) && self.fold().is_ok() {
+            saved = self.try_within(&change);
+        }
+        saved?;
+        failpoint::hit(Point::JournalCommit, When::After);
+        Ok(())
+    }
+
+    fn try_within(
+        &mut self,
+        change: impl Fn(&Transaction) -> rusqlite::Result<()>,
+    ) -> Result<(), JournalError> {
         let transaction = self.connection.transaction();
         transaction
             .and_then(|transaction| {
                 change(&transaction)?;
                 transaction.commit()
             })
-            .map_err(|source| JournalError::of(&path, source))?;
-        failpoint::hit(Point::JournalCommit, When::After);
-        Ok(())
+            .map_err(|source| JournalError::of(&self.path, source))
     }
 
     fn one<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>, JournalError> {
@@ -300,10 +314,11 @@ impl Journal {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    // The cache is small because the whole journal is read once, at start.
+    // The cache is small because the whole journal is read once, at start. The log is folded into the
+    // file before it outgrows what the reserve has laid out for it (256 pages).
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -512;
-         PRAGMA busy_timeout = 5000;",
+         PRAGMA busy_timeout = 5000; PRAGMA wal_autocheckpoint = 192;",
     )?;
     Ok(connection)
 }

@@ -30,6 +30,7 @@ pub mod journal;
 mod link;
 mod mailbox;
 mod memory;
+mod output;
 mod renewal;
 mod run;
 pub mod run_folder;

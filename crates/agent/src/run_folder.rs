@@ -18,7 +18,7 @@
 //! counts. A held lock is a live supervisor, whatever a pid says.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -344,58 +344,5 @@ impl ReservedExit {
         // JSON allows blanks after a document, so the file keeps its length.
         self.draft.fill(&bytes)?;
         Ok(self.draft.publish()?)
-    }
-}
-
-/// Keeps the beginning of what a program prints in a file and its end in memory.
-#[derive(Debug)]
-pub struct Output {
-    file: Option<File>,
-    room: u64,
-    tail: Vec<u8>,
-    tail_max: usize,
-}
-
-impl Output {
-    /// Output that keeps up to `room` bytes in the folder's `output`, and the last `tail_max` in
-    /// memory. A file that cannot be created, or a full disk, costs the file and nothing else.
-    pub fn new(folder: &RunFolder, room: u64, tail_max: usize) -> Self {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(folder.join("output"))
-            .ok();
-        Self { file, room, tail: Vec::new(), tail_max }
-    }
-
-    /// Output of which only the last `tail_max` bytes are kept, in memory.
-    pub fn in_memory(tail_max: usize) -> Self {
-        Self { file: None, room: 0, tail: Vec::new(), tail_max }
-    }
-
-    /// Takes what was printed next.
-    pub fn take(&mut self, printed: &[u8]) {
-        let fits = printed.len().min(usize::try_from(self.room).unwrap_or(usize::MAX));
-        if let Some(file) = &mut self.file {
-            self.room -= fits as u64;
-            if file.write_all(&printed[..fits]).is_err() {
-                self.file = None;
-            }
-        }
-        self.tail.extend_from_slice(printed);
-        let excess = self.tail.len().saturating_sub(self.tail_max);
-        self.tail.drain(..excess);
-    }
-
-    /// The end of it as text of at most `tail_max` bytes, cut at a character.
-    pub fn tail(&self) -> String {
-        let text = String::from_utf8_lossy(&self.tail);
-        let mut from = text.len().saturating_sub(self.tail_max);
-        while !text.is_char_boundary(from) {
-            from += 1;
-        }
-        text[from..].to_owned()
     }
 }

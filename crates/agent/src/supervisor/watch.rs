@@ -26,7 +26,8 @@ use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
 use super::process_tree;
-use crate::run_folder::{Output, RunFolder, RunFolderError, RunSpec};
+use crate::output::Output;
+use crate::run_folder::{RunFolder, RunFolderError, RunSpec};
 
 /// What is kept of a program's output in its folder. More than a person reads, and a hundred runs of
 /// it fit on a small disk.
@@ -116,7 +117,7 @@ impl Program {
             grace: Duration::from_millis(spec.grace_ms),
             own: None,
             heir: None,
-            output: Output::new(folder, OUTPUT_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX),
+            output: Output::new(&folder.join("output"), OUTPUT_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX),
         };
         let mut output_open = true;
         loop {

@@ -6,11 +6,13 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use muster_agent::status::{StatusView, status};
-use muster_agent::{EnrollOptions, Enrolled, RunOptions};
+use muster_agent::{EnrollError, EnrollOptions, Enrolled, RunOptions};
 use muster_model::id::AdvertisementId;
 use muster_model::message::Report;
 use muster_model::name::Name;
+use muster_model::token::Token;
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::site::Site;
@@ -23,23 +25,40 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A device that is enrolled.
 pub struct Device {
     dir: TempDir,
+    data: PathBuf,
     agent: Option<Child>,
 }
 
 impl Device {
     /// Enrols a device with short cycles.
     pub fn enrolled(site: &Site) -> Self {
-        let device = Self { dir: tempfile::tempdir().unwrap(), agent: None };
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        Self::enrolled_in(site, dir, data)
+    }
+
+    /// Enrols a device whose agent keeps its folder on a disk of its own.
+    pub fn enrolled_on(site: &Site, disk: &Path) -> Self {
+        Self::enrolled_in(site, tempfile::tempdir().unwrap(), disk.join("data"))
+    }
+
+    fn enrolled_in(site: &Site, dir: TempDir, data: PathBuf) -> Self {
+        let device = Self { dir, data, agent: None };
         assert!(!device.enroll(site).already);
         device
     }
 
     /// Enrols, or says that it is enrolled already.
     pub fn enroll(&self, site: &Site) -> Enrolled {
+        self.try_enroll(&site.url, site.token()).unwrap()
+    }
+
+    /// Enrols at `url` with `token`.
+    pub fn try_enroll(&self, url: &str, token: Token) -> Result<Enrolled, EnrollError> {
         muster_agent::enroll(EnrollOptions {
             data: self.data(),
-            site: site.url.clone(),
-            token: site.token(),
+            site: url.to_owned(),
+            token,
             name: Some(Name::new("d1").unwrap()),
             root: Some(self.dir.path().join("root")),
             quota: None,
@@ -49,12 +68,11 @@ impl Device {
                 .map(str::to_owned)
                 .to_vec(),
         })
-        .unwrap()
     }
 
     /// The agent's folder.
     pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
+        self.data.clone()
     }
 
     /// A file beside the agent's folder, for programs to write to.
@@ -69,11 +87,26 @@ impl Device {
 
     /// Starts the agent: this test program again, as another process.
     pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts the agent with more in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, &str)]) {
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "the_agent_of_another_test", "--ignored", "--nocapture"])
             .env(FOLDER_VARIABLE, self.data())
+            .envs(environment.iter().copied())
             .spawn();
         self.agent = Some(child.unwrap());
+    }
+
+    /// Whether the agent's process has died; it is started again then.
+    pub fn restarted_if_dead(&mut self) -> bool {
+        let dead = self.agent.as_mut().unwrap().try_wait().unwrap().is_some();
+        if dead {
+            self.start();
+        }
+        dead
     }
 
     /// Kills the agent as a crash would.
@@ -88,6 +121,23 @@ impl Device {
         let mut agent = self.agent.take().unwrap();
         kill_process(Pid::from_raw(agent.id() as i32).unwrap(), Signal::TERM).unwrap();
         assert!(agent.wait().unwrap().success());
+    }
+
+    /// Kills the supervisor of the one run that goes on, and waits until its lock is free.
+    pub fn end_supervisor(&self) {
+        let [supervisor] = self.supervisors()[..] else { panic!("not one run goes on") };
+        kill_process(supervisor, Signal::KILL).unwrap();
+        let gone = || rustix::process::test_kill_process(supervisor).is_err();
+        let ended = || gone() || is_zombie(supervisor);
+        wait_for(ended);
+    }
+
+    /// The supervisors that tell outsiders of themselves.
+    fn supervisors(&self) -> Vec<Pid> {
+        let entries = std::fs::read_dir(self.data().join("run")).into_iter().flatten();
+        let shown = entries.filter_map(|entry| std::fs::read(entry.ok()?.path()).ok());
+        let shown = shown.filter_map(|shown| serde_json::from_slice::<Value>(&shown).ok());
+        shown.filter_map(|shown| Pid::from_raw(shown["supervisorPid"].as_i64()? as i32)).collect()
     }
 
     /// What `agent status` shows.
@@ -118,20 +168,56 @@ impl Drop for Device {
             let _ = agent.kill();
             let _ = agent.wait();
         }
-        for run in run_files(&self.data()) {
-            let shown = std::fs::read(&run).unwrap_or_default();
-            let shown: serde_json::Value = serde_json::from_slice(&shown).unwrap_or_default();
-            let pid = shown["supervisorPid"].as_i64().and_then(|pid| Pid::from_raw(pid as i32));
-            if let Some(pid) = pid {
-                let _ = kill_process(pid, Signal::TERM);
-            }
+        for supervisor in self.supervisors() {
+            let _ = kill_process(supervisor, Signal::TERM);
         }
     }
 }
 
-fn run_files(data: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(data.join("run")).into_iter().flatten();
-    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+/// A file system of its own for as long as the value lives.
+pub struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// One of `bytes`; `None`, and a word about it, if this user may not mount one.
+    pub fn of(bytes: u64) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mount = ["-t", "tmpfs", "-o", &size, "tmpfs"];
+        let mounted = Command::new("mount").args(mount).arg(dir.path()).output();
+        if mounted.is_ok_and(|mounted| mounted.status.success()) {
+            return Some(Self(dir));
+        }
+        eprintln!("skipped: mounting a small disk is not permitted here");
+        None
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Fills it to the last block.
+    pub fn fill(&self) {
+        let mut file = std::fs::File::create(self.path().join("full")).unwrap();
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    }
+
+    /// Undoes [`SmallDisk::fill`].
+    pub fn empty(&self) {
+        std::fs::remove_file(self.path().join("full")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: what still runs on it lets it go when it ends.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
+
+fn is_zombie(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero()));
+    stat.is_ok_and(|stat| stat.contains(") Z "))
 }
 
 /// The agent's process: what the real binary does.

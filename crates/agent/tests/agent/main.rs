@@ -1,6 +1,7 @@
 //! The agent as a process against a site over real TLS: what it believes, what it runs, what it
 //! survives.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::result_large_err)]
 
 mod device;
@@ -15,7 +16,7 @@ use muster_model::sign::PrivateKey;
 use muster_model::state::{EvidenceKind, Interruption, Rule, State, Word};
 use muster_model::wire::device::AccountEntry;
 
-use device::{Device, run_agent, wait_for};
+use device::{Device, SmallDisk, run_agent, wait_for};
 use site::{Site, publisher};
 
 #[test]
@@ -238,6 +239,72 @@ fn a_lost_memory_asks_for_its_account_and_runs_nothing_twice() {
 }
 
 #[test]
+fn an_outcome_in_a_damaged_journal_still_arrives() {
+    let site = Site::start();
+    let mut device = Device::enrolled(&site);
+    site.truth().deaf = true;
+    let ad = advertise(&site, &device, "", r#", "rerun": "never""#);
+    device.start();
+    wait_for(|| device.status().obligations.iter().any(|one| one.state == Word::Succeeded));
+    device.stop();
+    let journal = rusqlite::Connection::open(device.data().join("journal.db")).unwrap();
+    journal.execute("UPDATE one SET body = '{' WHERE name = 'policy'", []).unwrap();
+    drop(journal);
+    site.truth().deaf = false;
+    device.start();
+    let report = device.reported(&site, ad, ended);
+    assert_eq!(report.state.word(), Word::Succeeded);
+    assert_eq!(device.marks(), 1);
+    assert!(device.data().join("journal.damaged-1.db").exists());
+    assert!(site.truth().streams.keys().eq(&[Incarnation(2)]), "the first never reached the site");
+}
+
+#[test]
+fn a_run_whose_folder_was_destroyed_is_never_started_again() {
+    let site = Site::start();
+    let mut device = Device::enrolled(&site);
+    let ad = advertise(&site, &device, "sleep 600", r#", "rerun": "never""#);
+    device.start();
+    wait_for(|| device.marks() == 1);
+    device.kill();
+    device.end_supervisor();
+    std::fs::remove_dir_all(device.data().join("runs")).unwrap();
+    device.start();
+    let report = device.reported(&site, ad, ended);
+    assert_eq!(report.state, State::Interrupted { cause: Interruption::MemoryLost });
+    assert_eq!(device.marks(), 1);
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_costs_no_attempt() {
+    let Some(disk) = SmallDisk::of(12 * 1024 * 1024) else { return };
+    let site = Site::start();
+    let mut device = Device::enrolled_on(&site, disk.path());
+    device.start();
+    wait_for(|| device.status().policy.is_some());
+    disk.fill();
+    let ad = advertise(&site, &device, "", r#", "rerun": "never""#);
+    device.reported(&site, ad, |report| {
+        report.state.reason().is_some_and(|why| why.contains("disk"))
+    });
+    assert_eq!(device.marks(), 0);
+    disk.empty();
+    let report = device.reported(&site, ad, ended);
+    assert_eq!((report.state.word(), report.attempt), (Word::Succeeded, 1));
+    assert_eq!(device.marks(), 1);
+}
+
+#[test]
+fn a_token_of_another_site_is_refused() {
+    let (site, other) = (Site::start(), Site::start());
+    let device = Device::enrolled(&site);
+    let refused = device.try_enroll(&site.url, other.token()).unwrap_err();
+    assert!(refused.to_string().contains("enrolled at"), "{refused}");
+    muster_agent::leave(&device.data()).unwrap();
+    assert!(device.try_enroll(&site.url, other.token()).is_err(), "the pin is another CA's");
+}
+
+#[test]
 fn a_certificate_that_expired_long_ago_is_renewed() {
     let site = Site::start();
     site.truth().certificate_age = Duration::from_secs(400 * 86_400);
@@ -292,21 +359,46 @@ fn a_killed_supervisor_is_an_interruption_and_leaves_nothing_running() {
     let ad = advertise(&site, &device, &more, r#", "rerun": "never""#);
     device.start();
     wait_for(|| std::fs::read_to_string(&pids).is_ok_and(|text| text.ends_with('\n')));
-    let run = std::fs::read_dir(device.data().join("run")).unwrap().find_map(|entry| {
-        let path = entry.unwrap().path();
-        path.file_name()?.to_str()?.starts_with("run-").then_some(path)
-    });
-    let shown: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(run.unwrap()).unwrap()).unwrap();
-    let supervisor = shown["supervisorPid"].as_i64().unwrap() as i32;
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(supervisor).unwrap(),
-        rustix::process::Signal::KILL,
-    )
-    .unwrap();
+    device.end_supervisor();
     let report = device.reported(&site, ad, ended);
     assert_eq!(report.state, State::Interrupted { cause: Interruption::Killed });
     let child = std::fs::read_to_string(&pids).unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.trim()));
     assert!(stat.is_err() || stat.unwrap().contains(") Z "), "the program's child goes on");
+}
+
+/// Kills the agent when it reaches `failpoint` and starts it again; answers whether it died.
+#[track_caller]
+fn survives(failpoint: &str) -> bool {
+    let site = Site::start();
+    let mut device = Device::enrolled(&site);
+    let ad = advertise(&site, &device, "", r#", "rerun": "never""#);
+    device.start_with(&[("MUSTER_FAILPOINT", failpoint)]);
+    let mut died = false;
+    wait_for(|| {
+        died |= device.restarted_if_dead();
+        site.reports(ad).iter().any(ended)
+    });
+    let report = site.reports(ad).into_iter().find(ended).unwrap();
+    assert_eq!(report.state.word(), Word::Succeeded, "{failpoint}: {report:?}");
+    assert_eq!(device.marks(), 1, "{failpoint}");
+    died
+}
+
+#[test]
+fn a_crash_around_any_commit_loses_and_doubles_nothing() {
+    let points =
+        (1..=7).flat_map(|n| ["before", "after"].map(|side| format!("journal.commit:{side}:{n}")));
+    let died = points.filter(|point| survives(point)).count();
+    assert!(died >= 12, "only {died} of the points were reached");
+}
+
+#[test]
+fn a_crash_around_the_launch_loses_and_doubles_nothing() {
+    assert!(survives("run.launch:before") && survives("run.launch:after"));
+}
+
+#[test]
+fn a_supervisor_that_dies_after_its_exit_record_has_told_all() {
+    assert!(!survives("supervisor.exit:after"), "the agent itself goes on");
 }

@@ -76,6 +76,8 @@ pub struct Truth {
     /// What it has of each incarnation, in order.
     pub streams: BTreeMap<Incarnation, Vec<Message>>,
     heads: BTreeMap<Incarnation, Digest>,
+    /// It takes no messages.
+    pub deaf: bool,
     /// What it answers as the account.
     pub account: Vec<AccountEntry>,
     /// Incarnations that asked for the account.
@@ -130,6 +132,7 @@ impl Site {
             revision: 1,
             streams: BTreeMap::new(),
             heads: BTreeMap::new(),
+            deaf: false,
             account: Vec::new(),
             accounts_asked: BTreeSet::new(),
         }));
@@ -395,6 +398,10 @@ async fn messages(
     desk.ticket(&headers)?;
     let batch = Batch::decode(&body).unwrap();
     let mut truth = desk.truth.lock().unwrap();
+    if truth.deaf {
+        let refused = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "busy");
+        return Err(refused.into_response());
+    }
     let chains = batch.verify(&truth.device.unwrap()).unwrap();
     let (incarnation, epoch) = (batch.header.incarnation, truth.epoch);
     let stream = truth.streams.entry(incarnation).or_default();
