@@ -126,16 +126,16 @@ impl Scenario {
         let devices = dice.between((devices_max as u64).div_ceil(2), devices_max as u64) as usize;
         let chaos = dice.spread(HOUR / 2, 8 * HOUR);
         let faults = Faults::draw(dice, chaos);
-        let settings = settings(dice, faults.restore_every > 0);
+        let settings = settings(dice);
         Self {
             devices,
             chaos,
             faults,
             direct_per_mille: *dice.pick(&[0, 200, 1_000]).unwrap_or(&0),
-            spool_bytes: if dice.per_mille(200) { 4_000 } else { 1 << 30 },
+            spool_bytes: if dice.per_mille(300) { 4_000 } else { 1 << 30 },
             settings,
             software: (1..=dice.between(2, 5)).map(|n| Software::draw(dice, n)).collect(),
-            admin_every: chaos / dice.between(8, 24),
+            admin_every: chaos / dice.between(10, 40),
         }
     }
 }
@@ -160,8 +160,8 @@ impl Faults {
             outage_most: *dice.pick(&[30 * SECOND, chaos / 2]).unwrap_or(&chaos),
             clock_jump_every: every(dice, 6),
             wipe_every: every(dice, 4),
-            memory_loss_every: if dice.per_mille(250) { chaos / 2 } else { 0 },
-            restore_every: if dice.per_mille(150) { chaos / 2 } else { 0 },
+            memory_loss_every: if dice.per_mille(400) { chaos / 2 } else { 0 },
+            restore_every: if dice.per_mille(250) { chaos / 2 } else { 0 },
             mischief_every: if dice.per_mille(300) { chaos / 20 } else { 0 },
             supervisor_kill_every: every(dice, 6),
             hindrance_per_mille: *dice.pick(&[0, 100, 400]).unwrap_or(&0),
@@ -169,9 +169,8 @@ impl Faults {
     }
 }
 
-/// Intervals: long polls keep a world small, short ones keep it busy. Where the site may be restored,
-/// devices keep what was acknowledged for longer than any backup is old, as the default does.
-fn settings(dice: &mut Dice, restored: bool) -> Settings {
+/// Intervals: long polls keep a world small, short ones keep it busy.
+fn settings(dice: &mut Dice) -> Settings {
     let mut settings = Settings::default();
     let mut set = |name: &str, choices: &[u64]| {
         let period = dice.pick(choices).copied().unwrap_or(MINUTE);
@@ -182,8 +181,7 @@ fn settings(dice: &mut Dice, restored: bool) -> Settings {
     set("backoffMost", &[2 * MINUTE, 15 * MINUTE]);
     set("conditionEvery", &[30 * SECOND, 10 * MINUTE]);
     set("contentRetryMost", &[MINUTE, 15 * MINUTE]);
-    let short = if restored { 35 * 24 * HOUR } else { HOUR };
-    set("keepRelieved", &[short, 35 * 24 * HOUR]);
+    set("keepRelieved", &[HOUR, 35 * 24 * HOUR]);
     set("progressEvery", &[10 * SECOND]);
     settings
 }

@@ -30,6 +30,8 @@ pub(crate) struct Execution {
     pub rerun: Rerun,
     /// Of which package.
     pub manifest: Digest,
+    /// It found the package manager's lock held and did nothing.
+    pub(crate) idle: bool,
     /// How it ended, if it ended by itself and its supervisor saw it.
     pub ended: Option<Ending>,
 }

@@ -17,22 +17,28 @@ fn check(from: u64, to: u64) -> Report {
     report
 }
 
+/// Rare branches are demanded of the first worlds only, so that the rest can run beside them.
 #[test]
-fn the_first_half_of_the_seeds_breaks_nothing_and_every_rare_branch_fires() {
-    let report = check(0, 500);
+fn the_first_300_worlds_break_nothing_and_every_rare_branch_fires() {
+    let report = check(0, 300);
     assert!(report.executions > 1_000, "worlds in which little runs prove little");
     let never = report.seen.never();
-    assert!(never.is_empty(), "never fired in 500 worlds: {never:?}");
+    assert!(never.is_empty(), "never fired in 300 worlds: {never:?}");
 }
 
 #[test]
-fn the_third_quarter_of_the_seeds_breaks_nothing() {
-    check(500, 750);
+fn worlds_300_to_550_break_nothing() {
+    check(300, 550);
 }
 
 #[test]
-fn the_fourth_quarter_of_the_seeds_breaks_nothing() {
-    check(750, 1_000);
+fn worlds_550_to_775_break_nothing() {
+    check(550, 775);
+}
+
+#[test]
+fn worlds_775_to_1000_break_nothing() {
+    check(775, 1_000);
 }
 
 #[test]

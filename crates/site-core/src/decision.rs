@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use muster_model::clock::Wall;
 use muster_model::id::AdvertisementId;
-use muster_model::message::Occurrence;
-use muster_model::state::{Expiry, Loss, State, Verdict, Withdrawal, Word};
+use muster_model::message::{Body, Message, Occurrence};
+use muster_model::state::{Author, Expiry, Loss, State, Verdict, Withdrawal, Word};
 
 use crate::obligation::{Applied, CounterDelta, Key, ObligationRow, Said, apply};
 
@@ -81,6 +81,31 @@ pub fn decide(
     Some(apply(key, row, &said, now)).filter(|applied| applied.verdict == Verdict::Applied)
 }
 
+/// [`Decision::Join`] for a device that may not have heard that it had left: then it has no reason to
+/// say anything again, so what it said last holds again. `last` is the message that the row rests on
+/// ([`ObligationRow::place`]), if there is one and it is still stored.
+pub fn rejoin(
+    key: &Key,
+    row: Option<&ObligationRow>,
+    last: Option<&Message>,
+    revision: u32,
+    now: Wall,
+) -> Option<Applied> {
+    let left =
+        |row: &&ObligationRow| row.decided == Author::Site && row.state == Decision::Leave.state();
+    let report = last.and_then(|message| match &message.body {
+        Body::Obligation(report) if report.state.word().is_unstarted() => Some((message, report)),
+        _ => None,
+    });
+    match (row.filter(left), report) {
+        (Some(row), Some((message, report))) => {
+            let said = Said::by_device(message, report);
+            Some(apply(key, Some(row), &said, now))
+        }
+        _ => decide(Decision::Join, key, row, revision, now),
+    }
+}
+
 /// The deltas of many decisions, one for each occurrence and word, none of zero.
 pub fn merged<'a>(applied: impl IntoIterator<Item = &'a Applied>) -> Vec<CounterDelta> {
     let mut sums: BTreeMap<(AdvertisementId, Occurrence, Word), i64> = BTreeMap::new();
@@ -101,7 +126,7 @@ pub fn merged<'a>(applied: impl IntoIterator<Item = &'a Applied>) -> Vec<Counter
 
 #[cfg(test)]
 mod tests {
-    use muster_model::state::{Author, Waiting};
+    use muster_model::state::{NotApplicable, Waiting};
 
     use super::*;
     use crate::testing::*;
@@ -138,6 +163,24 @@ mod tests {
         check(Join, Some(Decision::Delete.state()), None);
         check(Join, Some(running()), None);
         check(Join, Some(failed()), None);
+    }
+
+    #[test]
+    fn who_comes_back_unheard_stands_where_it_said_last() {
+        let last = |state| message(7, Body::Obligation(report(state)));
+        let check = |decided, last: Option<Message>, expected: Word| {
+            let row = row(key(1), left(), decided);
+            let applied = rejoin(&key(1), Some(&row), last.as_ref(), 1, Wall(10_000)).unwrap();
+            assert_eq!(applied.row.state.word(), expected, "{last:?}");
+        };
+        let why = NotApplicable::Platform;
+        check(Author::Site, Some(last(State::NotApplicable { why })), Word::NotApplicable);
+        check(Author::Site, Some(last(State::Available)), Word::Available);
+        check(Author::Site, None, Word::Targeted);
+        // It has heard, and will say so when it hears that it is back.
+        check(Author::Device, Some(last(left())), Word::Targeted);
+        let stays = row(key(1), running(), Author::Device);
+        assert_eq!(rejoin(&key(1), Some(&stays), Some(&last(running())), 1, Wall(0)), None);
     }
 
     #[test]

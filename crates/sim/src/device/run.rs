@@ -336,7 +336,9 @@ impl Device {
         core.note(self.node(), format_args!("EXECUTES run {run} attempt {attempt}: {deed:?}"));
         let device = self.index;
         let ended = None;
-        core.truth.executions.push(Execution { device, key, run, attempt, rerun, manifest, ended });
+        let idle = deed == Deed::FindsLockHeld;
+        let execution = Execution { device, key, run, attempt, rerun, manifest, idle, ended };
+        core.truth.executions.push(execution);
         self.check_execution(core);
         let event = Event::Supervisor { device, supervisor, act: Act::End };
         core.queue.after(needs.min(time_most), event);
@@ -353,9 +355,7 @@ impl Device {
         // An edit may move an obligation to another package: that one was not executed before.
         let same = core.truth.of_obligation(self.index, &newest.key);
         let same = same.filter(|one| one.manifest == newest.manifest);
-        // Who found the package manager's lock held has done nothing.
-        let idle = Ending::Exited { code: LOCK_HELD };
-        let before = same.filter(|one| one.ended.as_ref() != Some(&idle)).count();
+        let before = same.filter(|one| !one.idle).count();
         if newest.rerun == muster_model::package::Rerun::Never && before > 1 && !destroyed {
             let found = format!("{}: {:?} is executed again", self.name, newest.key.occurrence);
             core.violated("`never` is executed at most once", found);

@@ -51,15 +51,15 @@ enum Deed {
 const DEEDS: [(Deed, u64); 15] = [
     (Deed::Advertise, 30),
     (Deed::Edit, 12),
-    (Deed::Stop, 6),
-    (Deed::Resume, 8),
-    (Deed::Halt, 2),
+    (Deed::Stop, 9),
+    (Deed::Resume, 10),
+    (Deed::Halt, 3),
     (Deed::Unhalt, 4),
     (Deed::Rerun, 8),
     (Deed::Delete, 5),
     (Deed::Revoke, 2),
-    (Deed::Join, 14),
-    (Deed::Leave, 14),
+    (Deed::Join, 20),
+    (Deed::Leave, 20),
     (Deed::Hold, 3),
     (Deed::Release, 4),
     (Deed::Retire, 1),
@@ -203,7 +203,7 @@ impl Site {
     fn order(&mut self, core: &mut Core, stop: bool) {
         let live: Vec<AdvertisementId> = live(&self.store);
         let Some(id) = core.dice.pick(&live).copied() else { return };
-        let kill = core.dice.per_mille(500);
+        let kill = core.dice.per_mille(700);
         let what = if stop { "stops an advertisement" } else { "resumes an advertisement" };
         self.transact(core, what, |staged, _| {
             staged.set_stopped(id, stop.then(|| by("ann", kill)));
@@ -214,7 +214,7 @@ impl Site {
         if self.store.halted.0.is_some() == halt {
             return;
         }
-        let kill = core.dice.per_mille(300);
+        let kill = core.dice.per_mille(600);
         let what = if halt { "halts everything" } else { "lets everything go on" };
         self.transact(core, what, |staged, _| {
             staged.store.halted = (halt.then(|| by("bob", kill)), staged.at.0);

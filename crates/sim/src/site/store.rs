@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId, Incarnation, Sequence};
-use muster_model::message::{Body, Occurrence, Report};
+use muster_model::message::{Body, Message, Occurrence, Report};
 use muster_model::policy::Order;
 use muster_model::sign::PublicKey;
 use muster_model::state::Word;
@@ -162,6 +162,13 @@ impl Store {
         });
         let member = occurrence.is_some_and(|row| row.targets(&self.intervals_of(key.device)));
         member || self.rows.contains_key(key)
+    }
+
+    /// The message that a row rests on.
+    pub(crate) fn message_of(&self, row: &ObligationRow) -> Option<Message> {
+        let place = row.place?;
+        let stored = self.messages.get(&(row.key.device, place.incarnation, place.sequence))?;
+        serde_json::from_slice(&stored.bytes).ok()
     }
 
     /// Whether something that a device reported lies set aside.

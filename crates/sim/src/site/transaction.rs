@@ -6,7 +6,7 @@ use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
 use muster_model::object::Object;
 use muster_model::policy::Order;
 use muster_site_core::branch::Fired;
-use muster_site_core::decision::{Decision, decide};
+use muster_site_core::decision::{Decision, decide, rejoin};
 use muster_site_core::edit::{AdvertisementPlan, AdvertisementRow};
 use muster_site_core::membership::Graph;
 use muster_site_core::obligation::{Applied, Key, ObligationRow, Said, apply_planted};
@@ -69,6 +69,10 @@ impl Staged<'_> {
         let applied = match self.planted.terminal_moved_back {
             // The planted bug: the site's word is written over whatever stands there.
             true => Some(self.overwrite(decision, key, row, revision)),
+            false if decision == Decision::Join => {
+                let last = row.and_then(|row| self.store.message_of(row));
+                rejoin(key, row, last.as_ref(), revision, self.now)
+            }
             false => decide(decision, key, row, revision, self.now),
         };
         if let Some(applied) = applied {

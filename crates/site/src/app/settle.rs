@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
+use muster_model::message::Message;
 use muster_model::state::{State, Withdrawal, Word};
-use muster_site_core::decision::{Decision, decide, merged};
-use muster_site_core::obligation::{Key, ObligationRow};
+use muster_site_core::decision::{Decision, decide, merged, rejoin};
+use muster_site_core::obligation::{Key, ObligationRow, Place};
 use muster_site_core::occurrence::OccurrenceRow;
 
 use super::App;
@@ -200,6 +201,7 @@ impl App {
         let rows: BTreeMap<Key, ObligationRow> =
             rows.into_iter().map(|row| (row.key.clone(), row)).collect();
         let targeted = tx.occurrence_targets_many(&keys).await?;
+        let last = last_words(&mut tx, &rows).await?;
         let now = self.now();
         let mut decided = Vec::new();
         for key in &keys {
@@ -210,9 +212,10 @@ impl App {
             let is_member = members.contains(&key.device);
             let expired = advertisement.expires.is_some_and(|expires| expires <= now);
             let decision = decision(&advertisement, &occurrence, is_member, expired, row);
-            let decision = decision
-                .and_then(|decision| decide(decision, key, row, advertisement.revision, now));
-            decided.extend(decision);
+            decided.extend(decision.and_then(|decision| match decision {
+                Decision::Join => rejoin(key, row, last.get(key), advertisement.revision, now),
+                _ => decide(decision, key, row, advertisement.revision, now),
+            }));
         }
         if decided.is_empty() {
             return Ok(());
@@ -244,6 +247,26 @@ fn decision(
         () if !occurrence.is_open() => Some(Decision::RemoveAssignment),
         () => Some(Decision::Leave),
     }
+}
+
+/// What their devices said last about those of `rows` that leaving withdrew, as far as it is stored.
+async fn last_words(
+    read: &mut Read,
+    rows: &BTreeMap<Key, ObligationRow>,
+) -> Outcome<BTreeMap<Key, Message>> {
+    let left = |row: &&ObligationRow| row.state == Decision::Leave.state();
+    let places: BTreeMap<(DeviceId, Place), &Key> = rows
+        .values()
+        .filter(left)
+        .filter_map(|row| Some(((row.key.device, row.place?), &row.key)))
+        .collect();
+    let asked: Vec<(DeviceId, Place)> = places.keys().copied().collect();
+    let found = read.message_load_many(&asked).await?;
+    let words = found.into_iter().filter_map(|stored| {
+        let key = places.get(&(stored.device, stored.place))?;
+        Some(((*key).clone(), serde_json::from_str(&stored.body).ok()?))
+    });
+    Ok(words.collect())
 }
 
 /// Those of `devices` that an open span means now.

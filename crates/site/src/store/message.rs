@@ -156,6 +156,21 @@ impl Read {
         self.all(statement, message).await
     }
 
+    /// The messages at `places` that the site still has.
+    pub async fn message_load_many(
+        &mut self,
+        places: &[(DeviceId, Place)],
+    ) -> Result<Vec<MessageRow>, StoreError> {
+        let rows = places
+            .iter()
+            .map(|(device, at)| [device.to_arg(), at.incarnation.to_arg(), at.sequence.to_arg()])
+            .collect();
+        let tail = "SELECT message.* FROM k JOIN message ON message.device = k.device
+             AND message.incarnation = k.incarnation AND message.sequence = k.sequence";
+        let columns = [("device", Kind::Id), ("incarnation", Kind::Int), ("sequence", Kind::Int)];
+        self.all_many(many("message_load_many", columns, rows, tail), message).await
+    }
+
     /// The streams that hold messages taken before `before`, each with the last such message, at
     /// most `most`: what [`Tx::message_forget`] is then called with, stream by stream.
     pub async fn message_old_list(

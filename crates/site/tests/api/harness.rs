@@ -1,37 +1,25 @@
-//! A whole site in this process, spoken to over its real TLS socket, and a device that is a script.
+//! A whole site in this process, spoken to over its real TLS socket, and devices that are scripts.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+mod device;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use muster_content::manifest::{Manifest, SignedManifest};
 use muster_content::trust::{Publisher, TrustDocument};
 use muster_host::bind::choose_port;
 use muster_host::client::{Timeouts, http_client};
 use muster_host::clock::Clock;
-use muster_host::pki::{Peer, certificate_request, peer_identity};
 use muster_host::trust::{Trust, TrustedNow, client_config};
-use muster_model::clock::Elapsed;
-use muster_model::digest::Digest;
-use muster_model::facts::Facts;
-use muster_model::id::{AdvertisementId, BootId, DeviceId, EpochId, Incarnation, Sequence};
-use muster_model::message::{Body, Message, Report};
+use muster_model::id::AdvertisementId;
 use muster_model::name::Name;
 use muster_model::package::PackageSpec;
-use muster_model::policy::Policy;
-use muster_model::sign::{Domain, PrivateKey, PublicKey};
-use muster_model::state::State;
+use muster_model::sign::PrivateKey;
 use muster_model::token::Token;
-use muster_model::wire::batch::{Batch, chain};
-use muster_model::wire::device::{EnrollAnswer, EnrollRequest, Receipt, Ticket};
-use muster_model::wire::seal::Sealed;
 use muster_site::folder::Folder;
-use muster_site::{
-    DeviceRefusal, DeviceReply, DeviceService, InitOptions, Presented, init, run_until,
-};
+use muster_site::store::Location;
+use muster_site::testing::TestDb;
+use muster_site::{DeviceService, InitOptions, init, run_until};
 use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -40,6 +28,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+pub(crate) use device::*;
 
 /// A running site.
 pub(crate) struct Site {
@@ -86,16 +76,16 @@ impl Site {
     pub(crate) async fn on(database: Option<String>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("site");
-        let options = InitOptions {
-            data: data.clone(),
-            code: "ABC".to_owned(),
-            listen: "127.0.0.1:0".to_owned(),
-            database,
-            content: None,
-            url: None,
-            quota: None,
-        };
+        let options = InitOptions { database, ..options(&data) };
         init(options).await.unwrap();
+        Self::run(folder, data).await
+    }
+
+    /// A new site that may take so many bytes.
+    pub(crate) async fn within(quota: u64) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("site");
+        init(InitOptions { quota: Some(quota), ..options(&data) }).await.unwrap();
         Self::run(folder, data).await
     }
 
@@ -191,6 +181,19 @@ impl Site {
         let status = response.status().as_u16();
         let body = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default();
         Told { status, body }
+    }
+
+    /// The first server-sent event of a path.
+    pub(crate) async fn first_event(&self, path: &str) -> Value {
+        let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.credential);
+        let mut response = request.send().await.unwrap();
+        let mut text = String::new();
+        loop {
+            text.push_str(std::str::from_utf8(&response.chunk().await.unwrap().unwrap()).unwrap());
+            if let Some(data) = text.lines().find_map(|line| line.strip_prefix("data: ")) {
+                return serde_json::from_str(data).unwrap();
+            }
+        }
     }
 
     /// The page of the metrics listener.
@@ -312,9 +315,14 @@ impl Site {
     /// A site with one publisher and its package `hello`, version 1.
     pub(crate) async fn with_hello() -> Self {
         let site = Self::start().await;
-        site.trust_publisher().await;
-        site.publish("hello", "1", go()).await.ok();
+        site.publish_hello().await;
         site
+    }
+
+    /// Gives the site its first publisher, and its package `hello`, version 1.
+    pub(crate) async fn publish_hello(&self) {
+        self.trust_publisher().await;
+        self.publish("hello", "1", go()).await.ok();
     }
 
     /// Every invariant holds.
@@ -323,6 +331,18 @@ impl Site {
         let broken: Vec<&Value> =
             found["items"].as_array().unwrap().iter().filter(|one| one["ok"] != true).collect();
         assert!(broken.is_empty(), "{broken:#?}");
+    }
+}
+
+fn options(data: &Path) -> InitOptions {
+    InitOptions {
+        data: data.to_path_buf(),
+        code: "ABC".to_owned(),
+        listen: "127.0.0.1:0".to_owned(),
+        database: None,
+        content: None,
+        url: None,
+        quota: None,
     }
 }
 
@@ -336,6 +356,35 @@ pub(crate) async fn eventually<T>(mut look: impl AsyncFnMut() -> Option<T>) -> T
         }
         assert!(tokio::time::Instant::now() < deadline, "it never came");
         turns.tick().await;
+    }
+}
+
+/// Makes two tests of `async fn NAME(site: Site)`: one on SQLite, one on PostgreSQL.
+macro_rules! on_both {
+    ($($name:ident),*) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                super::$name(crate::harness::Site::start().await).await;
+            })*
+        }
+        mod on_postgresql {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let database = Some(crate::harness::postgres().await);
+                super::$name(crate::harness::Site::on(database).await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
+
+/// A database of its own on the tests' PostgreSQL server, for a site that opens it by itself.
+pub(crate) async fn postgres() -> String {
+    let test = TestDb::postgres().await;
+    match &test.location {
+        Location::Postgres(url) => url.clone(),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -356,240 +405,4 @@ pub(crate) fn advertisement(collection: &str) -> Value {
 
 pub(crate) fn document(kind: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": "muster/v1", "kind": kind, "metadata": {"name": name}, "spec": spec})
-}
-
-static SEEDS: AtomicU64 = AtomicU64::new(1);
-
-/// A device that does what the test says.
-pub(crate) struct Device {
-    pub(crate) id: DeviceId,
-    pub(crate) key: PrivateKey,
-    pub(crate) epoch: EpochId,
-    pub(crate) incarnation: Incarnation,
-    pub(crate) answer: EnrollAnswer,
-    pub(crate) peer: Peer,
-    service: DeviceService,
-    site_key: PublicKey,
-    clock: Clock,
-    /// Messages sent or to be sent, and the chain after each.
-    pub(crate) sent: Vec<Vec<u8>>,
-    head: Digest,
-}
-
-impl Device {
-    /// Enrols a device of this name.
-    pub(crate) async fn enroll(site: &Site, token: &Token, name: &str) -> Self {
-        Self::try_enroll(site, token, name).await.unwrap()
-    }
-
-    pub(crate) async fn try_enroll(
-        site: &Site,
-        token: &Token,
-        name: &str,
-    ) -> Result<Self, DeviceRefusal> {
-        let mut seed = [7; 32];
-        seed[..8].copy_from_slice(&SEEDS.fetch_add(1, Ordering::Relaxed).to_le_bytes());
-        Self::enroll_with(site, token, name, PrivateKey::from_seed(seed)).await
-    }
-
-    pub(crate) async fn enroll_with(
-        site: &Site,
-        token: &Token,
-        name: &str,
-        key: PrivateKey,
-    ) -> Result<Self, DeviceRefusal> {
-        let request = EnrollRequest {
-            token: token.claim(),
-            key: key.public(),
-            certificate_request: STANDARD.encode(certificate_request(&key).unwrap()),
-            name: Name::new(name).unwrap(),
-            facts: facts(name),
-            machine: None,
-        };
-        let body = serde_json::to_vec(&request).unwrap();
-        let reply = site.service.enroll(body.into()).await?;
-        let sealed: Sealed = document_of(reply);
-        let answer: EnrollAnswer = sealed.peek().unwrap();
-        let clock = Clock::from_env().unwrap();
-        let der = |text: &str| STANDARD.decode(text).unwrap().into();
-        let site_key = muster_host::pki::verify_signing_certificate(
-            &der(&answer.ca),
-            &der(&answer.signing_certificate),
-            clock.wall(),
-        )
-        .unwrap();
-        let answer: EnrollAnswer = sealed.open(&site_key, Domain::Enrolment).unwrap();
-        Ok(Self {
-            id: answer.device,
-            key,
-            epoch: answer.epoch,
-            incarnation: answer.incarnation,
-            peer: peer_identity(&der(&answer.certificate)).unwrap(),
-            answer,
-            service: site.service.clone(),
-            site_key,
-            clock,
-            sent: Vec::new(),
-            head: Digest::ZERO,
-        })
-    }
-
-    /// Speaks to a site that was started again.
-    pub(crate) fn moved_to(&mut self, site: &Site) {
-        self.service = site.service.clone();
-    }
-
-    /// The same identity with the same memory: a copy of the machine.
-    pub(crate) fn copy(&self) -> Self {
-        Self {
-            key: self.key.clone(),
-            answer: self.answer.clone(),
-            peer: self.peer.clone(),
-            service: self.service.clone(),
-            clock: self.clock.clone(),
-            sent: self.sent.clone(),
-            ..*self
-        }
-    }
-
-    pub(crate) fn presented(&self) -> Presented {
-        let ticket = Ticket {
-            device: self.id,
-            incarnation: self.incarnation,
-            epoch: self.epoch,
-            expires: self.clock.wall().plus(Duration::from_secs(3_600)),
-        };
-        let sealed = Sealed::seal(&self.key, Domain::Ticket, &ticket).unwrap();
-        Presented { ticket: Some(sealed.to_header()), peer: Some(self.peer.clone()) }
-    }
-
-    /// Polls; `None`: nothing new.
-    pub(crate) async fn poll(&self, known: Option<Digest>, wait: Duration) -> Option<Policy> {
-        match self.service.policy(self.presented(), known, wait).await.unwrap() {
-            DeviceReply::NothingNew => None,
-            DeviceReply::Tagged { tag, document } => {
-                let sealed: Sealed = serde_json::from_slice(&document).unwrap();
-                let policy: Policy = sealed.open(&self.site_key, Domain::Policy).unwrap();
-                assert_eq!((policy.tag, policy.device), (tag, self.id));
-                Some(policy)
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub(crate) async fn policy(&self) -> Policy {
-        self.poll(None, Duration::ZERO).await.unwrap()
-    }
-
-    /// Appends a message.
-    pub(crate) fn say(&mut self, body: Body) {
-        let now = self.clock.wall();
-        let message = Message {
-            device: self.id,
-            incarnation: self.incarnation,
-            sequence: Sequence(self.sent.len() as u64 + 1),
-            wall: now,
-            elapsed: Elapsed(1),
-            boot: BootId("boot".to_owned()),
-            trusted: now,
-            body,
-        };
-        self.say_bytes(serde_json::to_vec(&message).unwrap());
-    }
-
-    /// Appends bytes, whatever they are.
-    pub(crate) fn say_bytes(&mut self, bytes: Vec<u8>) {
-        self.head = chain(self.head, &bytes);
-        self.sent.push(bytes);
-    }
-
-    /// Reports an obligation.
-    pub(crate) fn report(
-        &mut self,
-        id: AdvertisementId,
-        occurrence: &str,
-        state: State,
-        attempt: u32,
-    ) {
-        self.say(Body::Obligation(Report {
-            advertisement: id,
-            occurrence: occurrence.parse().unwrap(),
-            revision: 1,
-            exit_code: state.exit_code(),
-            state,
-            attempt,
-            run: None,
-            attempt_ended: None,
-            disputed: None,
-            output: String::new(),
-        }));
-    }
-
-    /// The policy, or why there is none.
-    pub(crate) async fn try_poll(&self) -> Result<Policy, DeviceRefusal> {
-        let reply = self.service.policy(self.presented(), None, Duration::ZERO).await?;
-        let DeviceReply::Tagged { document, .. } = reply else { panic!("{reply:?}") };
-        let sealed: Sealed = serde_json::from_slice(&document).unwrap();
-        Ok(sealed.open(&self.site_key, Domain::Policy).unwrap())
-    }
-
-    /// The batch from message `first` on.
-    pub(crate) fn batch(&self, first: u64) -> Batch {
-        self.batch_kept_from(first, Sequence(1))
-    }
-
-    /// As [`Device::batch`], from a device that has lost what is older than `kept`.
-    pub(crate) fn batch_kept_from(&self, first: u64, kept: Sequence) -> Batch {
-        let skip = first as usize - 1;
-        let before = self.sent[..skip].iter().fold(Digest::ZERO, |head, one| chain(head, one));
-        let messages = self.sent[skip..].to_vec();
-        let waiting = messages.len() as u64;
-        Batch::signed(
-            &self.key,
-            self.id,
-            self.incarnation,
-            Sequence(first),
-            before,
-            kept,
-            waiting,
-            messages,
-        )
-    }
-
-    /// Sends everything from message `first` on.
-    pub(crate) async fn send(&self, first: u64) -> Receipt {
-        match self.try_send(self.batch(first).encode()).await.unwrap() {
-            DeviceReply::Document(document) => {
-                let sealed: Sealed = serde_json::from_slice(&document).unwrap();
-                sealed.open(&self.site_key, Domain::Receipt).unwrap()
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    pub(crate) async fn try_send(&self, bytes: Vec<u8>) -> Result<DeviceReply, DeviceRefusal> {
-        self.service.messages(self.presented(), Bytes::from(bytes)).await
-    }
-}
-
-pub(crate) fn document_of<T: serde::de::DeserializeOwned>(reply: DeviceReply) -> T {
-    match reply {
-        DeviceReply::Document(document) => serde_json::from_slice(&document).unwrap(),
-        other => panic!("{other:?}"),
-    }
-}
-
-pub(crate) fn facts(name: &str) -> Facts {
-    Facts {
-        os: "linux".to_owned(),
-        arch: "x86_64".to_owned(),
-        name: name.to_owned(),
-        agent_version: "0.1.0".to_owned(),
-        ..Facts::default()
-    }
-}
-
-pub(crate) fn succeeded() -> State {
-    use muster_model::state::{Evidence, EvidenceKind};
-    State::Succeeded { evidence: Evidence { rule: EvidenceKind::ExitCode, exit_code: Some(0) } }
 }

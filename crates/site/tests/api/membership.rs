@@ -7,27 +7,39 @@ use muster_model::facts::Fact;
 use muster_model::message::Body;
 use muster_model::state::State;
 
+on_both!(
+    who_leaves_unstarted_is_withdrawn_and_opens_again_on_return,
+    who_comes_back_unheard_stands_where_it_said_last,
+    an_assignment_that_is_removed_withdraws_and_a_deleted_advertisement_too,
+    facts_move_a_device_in_and_out_of_a_query,
+    a_retired_device_has_lost_what_it_owed_and_is_let_in_nowhere
+);
+
 fn lab(members: Value) -> Value {
     document("Collection", "lab", json!({"members": members}))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_leaves_unstarted_is_withdrawn_and_opens_again_on_return() {
-    let site = Site::with_hello().await;
+async fn who_leaves_unstarted_is_withdrawn_and_opens_again_on_return(site: Site) {
+    site.publish_hello().await;
     let token = site.token(json!({})).await;
     let d1 = Device::enroll(&site, &token, "d1").await;
     let mut d2 = Device::enroll(&site, &token, "d2").await;
     let id = site.advertise("lab", &["d1", "d2"]).await;
+    let offered = d1.policy().await;
     d2.report(id, "first#1", State::Running { attempt: 1 }, 1);
     d2.send(1).await;
     site.apply(vec![lab(json!([]))]).await.ok();
     // The one that runs finishes; the other is withdrawn; both stay targeted.
     let found = site.settled(id, json!({"withdrawn": 1, "running": 1})).await;
     assert_eq!((&found["targeted"], &found["members"]), (&json!(2), &json!(0)));
-    assert!(d1.policy().await.advertisements.is_empty());
+    let withdrawn = d1.policy().await;
+    assert!(withdrawn.advertisements.is_empty() && withdrawn.revision > offered.revision);
     site.apply(vec![lab(json!(["d1", "d2"]))]).await.ok();
     site.settled(id, json!({"targeted": 1, "running": 1})).await;
-    assert_eq!(d1.policy().await.advertisements.len(), 1);
+    // The tag of before is back; the policy under it is newer than what the device holds now.
+    let again = d1.policy().await;
+    assert_eq!((again.advertisements.len(), again.tag), (1, offered.tag));
+    assert!(again.revision > withdrawn.revision);
     d2.report(id, "first#1", succeeded(), 1);
     d2.send(2).await;
     site.apply(vec![lab(json!(["d1"]))]).await.ok();
@@ -38,9 +50,24 @@ async fn who_leaves_unstarted_is_withdrawn_and_opens_again_on_return() {
     site.verify().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_assignment_that_is_removed_withdraws_and_a_deleted_advertisement_too() {
-    let site = Site::with_hello().await;
+async fn who_comes_back_unheard_stands_where_it_said_last(site: Site) {
+    site.publish_hello().await;
+    let token = site.token(json!({})).await;
+    let mut device = Device::enroll(&site, &token, "d1").await;
+    let id = site.advertise("lab", &["d1"]).await;
+    let why = muster_model::state::NotApplicable::Platform;
+    device.report(id, "first#1", State::NotApplicable { why }, 1);
+    device.send(1).await;
+    site.apply(vec![lab(json!([]))]).await.ok();
+    site.settled(id, json!({"withdrawn": 1})).await;
+    // It never polled meanwhile, so it has no reason to say it again.
+    site.apply(vec![lab(json!(["d1"]))]).await.ok();
+    site.settled(id, json!({"not-applicable": 1})).await;
+    site.verify().await;
+}
+
+async fn an_assignment_that_is_removed_withdraws_and_a_deleted_advertisement_too(site: Site) {
+    site.publish_hello().await;
     let token = site.token(json!({})).await;
     let d1 = Device::enroll(&site, &token, "d1").await;
     let id = site.advertise("lab", &["d1"]).await;
@@ -71,9 +98,8 @@ async fn an_assignment_that_is_removed_withdraws_and_a_deleted_advertisement_too
     site.verify().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn facts_move_a_device_in_and_out_of_a_query() {
-    let site = Site::with_hello().await;
+async fn facts_move_a_device_in_and_out_of_a_query(site: Site) {
+    site.publish_hello().await;
     let token = site.token(json!({})).await;
     let mut device = Device::enroll(&site, &token, "d1").await;
     let query = json!({"query": "device.os == 'linux' && device.ring == 2"});
@@ -140,9 +166,8 @@ async fn a_device_that_waits_for_approval_is_a_member_of_nothing() {
     assert!(policy.held.is_none() && policy.advertisements.len() == 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_retired_device_has_lost_what_it_owed_and_is_let_in_nowhere() {
-    let site = Site::with_hello().await;
+async fn a_retired_device_has_lost_what_it_owed_and_is_let_in_nowhere(site: Site) {
+    site.publish_hello().await;
     let token = site.token(json!({})).await;
     let device = Device::enroll(&site, &token, "d1").await;
     let mut done = Device::enroll(&site, &token, "d2").await;
