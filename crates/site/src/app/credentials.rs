@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_site_core::occurrence::Revision;
 
@@ -13,16 +14,21 @@ const CREDENTIALS_MAX: usize = 10_000;
 
 /// Who shows which credential, as of the revision of the last change of any credential.
 #[derive(Default)]
-pub(crate) struct Credentials(Mutex<(Revision, HashMap<Digest, Who>)>);
+pub(crate) struct Credentials(Mutex<(Revision, HashMap<Digest, Known>)>);
+
+/// Somebody, and until when the credential is good.
+type Known = (Who, Option<Wall>);
 
 impl Credentials {
-    pub(crate) fn get(&self, digest: &Digest, revision: Revision) -> Option<Who> {
+    /// Who it is, if the credential is known at `revision` and good at `now`.
+    pub(crate) fn get(&self, digest: &Digest, revision: Revision, now: Wall) -> Option<Who> {
         let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (of, known) = &*held;
-        if *of == revision { known.get(digest).cloned() } else { None }
+        let (who, expires) = known.get(digest).filter(|_| *of == revision)?;
+        expires.is_none_or(|expires| now < expires).then(|| who.clone())
     }
 
-    pub(crate) fn put(&self, digest: Digest, revision: Revision, who: Who) {
+    pub(crate) fn put(&self, digest: Digest, revision: Revision, who: Known) {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (of, known) = &mut *held;
         if *of != revision || known.len() >= CREDENTIALS_MAX {

@@ -50,7 +50,7 @@ impl App {
                 let used = used.filter(|used| used.role == AGENT).ok_or_else(not_good)?;
                 check_name(&used, &request)?;
                 match known {
-                    Some(row) => row,
+                    Some(row) => DeviceRow { token: Some(token), ..row },
                     None => self.admit(&mut change, &request, &used).await?,
                 }
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use muster_host::clock::Clock;
+use muster_host::failpoint::{self, Point, When};
 use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, Incarnation, Sequence};
 use muster_model::wire::batch::Batch;
@@ -134,7 +135,9 @@ impl GroupWriter for Writer {
             }
         }
         tx.ingest_write(now, &plans.taken, &plans.forked).await?;
+        failpoint::hit(Point::MessagesCommit, When::Before);
         tx.commit().await?;
+        failpoint::hit(Point::MessagesCommit, When::After);
         if plans.taken.iter().any(|one| one.facts.is_some()) {
             self.pokes.evaluate.notify_one();
         }

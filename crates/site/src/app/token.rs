@@ -17,6 +17,8 @@ use crate::store::{PrincipalRow, Subject, TokenRow};
 
 /// The longest life of a token.
 const TOKEN_LIFE_MAX: Period = Period::days(366);
+/// How long a log-on lasts. Whoever can read the site's own folder needs none.
+const CREDENTIAL_LIFE: Period = Period::days(90);
 /// How often one token lets somebody in at most: the largest fleet.
 const TOKEN_USES_MAX: u32 = 1_000_000;
 
@@ -102,6 +104,8 @@ impl App {
         let name = used.name.unwrap_or_else(|| format!("{} {}", used.role, id));
         let name = Name::new(name).map_err(|_| refused())?;
         let row = principal(id, role, name, &credential, &used.created_by, change.now);
+        let expires_at = Some(change.now.plus(CREDENTIAL_LIFE.duration()));
+        let row = PrincipalRow { expires_at, ..row };
         change.tx.principal_insert(&row).await?;
         change.by = row.name.to_string();
         change.concerns(Subject::Credential(id.0));
@@ -130,19 +134,17 @@ impl App {
     pub(crate) async fn principal_of(&self, credential: &str) -> Outcome<Option<Who>> {
         let digest = credential_digest(credential);
         let revision = self.index.credentials_revision();
-        if let Some(who) = self.credentials.get(&digest, revision) {
+        let now = self.now();
+        if let Some(who) = self.credentials.get(&digest, revision, now) {
             return Ok(Some(who));
         }
         let mut read = self.db.read().await?;
-        let row = read.principal_find_secret(digest, self.now()).await?;
-        let who = row.and_then(|row| {
-            let role = row.role.parse().ok()?;
-            Some(Who { name: row.name.to_string(), role })
-        });
-        if let Some(who) = &who {
-            self.credentials.put(digest, revision, who.clone());
-        }
-        Ok(who)
+        let Some(row) = read.principal_find_secret(digest, now).await? else { return Ok(None) };
+        // A role of a newer version is nobody here.
+        let Ok(role) = row.role.parse() else { return Ok(None) };
+        let who = Who { name: row.name.to_string(), role };
+        self.credentials.put(digest, revision, (who.clone(), row.expires_at));
+        Ok(Some(who))
     }
 }
 

@@ -16,6 +16,7 @@ use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use muster_host::failpoint::{self, Point, When};
 use muster_site_core::occurrence::Revision;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool};
@@ -200,9 +201,13 @@ impl Tx {
     /// may be acknowledged, and the caller looks before it tries again.
     pub async fn commit(self) -> Result<(), StoreError> {
         let Tx { read, revision, announcer } = self;
+        if revision.is_some() {
+            failpoint::hit(Point::RevisionCommit, When::Before);
+        }
         on_engine!(read.conn, tx => tx.commit().await)
             .map_err(|source| StoreError::of("commit", source))?;
         if let Some(revision) = revision {
+            failpoint::hit(Point::RevisionCommit, When::After);
             announcer.announce(revision);
         }
         Ok(())

@@ -4,6 +4,11 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
+on_both!(
+    a_dry_run_says_what_apply_does_and_changes_nothing,
+    prune_deletes_what_the_set_left_out_and_refuses_to_withdraw
+);
+
 async fn apply(site: &Site, documents: Value, more: Value) -> Told {
     let mut request = json!({"documents": documents});
     request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -14,9 +19,8 @@ fn changes(answer: &Value) -> Vec<&str> {
     answer["items"].as_array().unwrap().iter().map(|one| one["change"].as_str().unwrap()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dry_run_says_what_apply_does_and_changes_nothing() {
-    let site = Site::with_hello().await;
+async fn a_dry_run_says_what_apply_does_and_changes_nothing(site: Site) {
+    site.publish_hello().await;
     let token = site.token(json!({})).await;
     Device::enroll(&site, &token, "d1").await;
     let lab = document("Collection", "lab", json!({"members": ["d1", "d9"]}));
@@ -86,9 +90,8 @@ async fn collections_may_name_each_other_in_any_order_but_not_in_a_circle() {
     assert!(told.refused(422, "invalid").contains("a -> c -> b -> a"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn prune_deletes_what_the_set_left_out_and_refuses_to_withdraw() {
-    let site = Site::with_hello().await;
+async fn prune_deletes_what_the_set_left_out_and_refuses_to_withdraw(site: Site) {
+    site.publish_hello().await;
     let token = site.token(json!({})).await;
     Device::enroll(&site, &token, "d1").await;
     let lab = document("Collection", "lab", json!({"members": ["d1"]}));

@@ -5,6 +5,11 @@ use serde_json::json;
 use crate::harness::*;
 use muster_model::message::Body;
 
+on_both!(
+    a_copied_memory_is_noticed_and_held_and_overwrites_nothing,
+    a_poisoned_message_is_set_aside_and_its_neighbours_are_taken
+);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn enrolment_is_idempotent_by_key_and_its_token_is_counted() {
     let site = Site::start().await;
@@ -16,9 +21,7 @@ async fn enrolment_is_idempotent_by_key_and_its_token_is_counted() {
     assert_eq!((refused.status, refused.kind), (403, "forbidden"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_poisoned_message_is_set_aside_and_its_neighbours_are_taken() {
-    let site = Site::start().await;
+async fn a_poisoned_message_is_set_aside_and_its_neighbours_are_taken(site: Site) {
     let token = site.token(json!({})).await;
     let mut device = Device::enroll(&site, &token, "d1").await;
     device.say(Body::AgentStarted { facts: facts("d1") });
@@ -38,9 +41,7 @@ async fn a_poisoned_message_is_set_aside_and_its_neighbours_are_taken() {
     site.verify().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copied_memory_is_noticed_and_held_and_overwrites_nothing() {
-    let site = Site::start().await;
+async fn a_copied_memory_is_noticed_and_held_and_overwrites_nothing(site: Site) {
     let token = site.token(json!({})).await;
     let mut device = Device::enroll(&site, &token, "d1").await;
     device.say(Body::AgentStarted { facts: facts("d1") });
@@ -124,4 +125,17 @@ async fn an_approved_device_is_not_held_again_by_a_restart() {
     // What a start looks at by itself comes before this change, which follows it.
     site.post(&format!("/devices/{}/rename", device.id), json!({"name": "d2"})).await.ok();
     assert_eq!(standing(&site).await, "admitted");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_are_pushed_as_they_come() {
+    let site = Site::start().await;
+    let token = site.token(json!({})).await;
+    let mut device = Device::enroll(&site, &token, "d1").await;
+    let last = site.get("/messages?limit=1").await.ok();
+    let cursor = last["items"][0]["cursor"].as_str().unwrap();
+    let path = format!("/api/v1/messages/follow?after={cursor}");
+    device.say(Body::PolicyRefused { why: "news".to_owned() });
+    let (event, _) = tokio::join!(site.first_event(&path), device.send(1));
+    assert_eq!(event["text"], "policy refused: news");
 }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::harness::*;
 
+on_both!(a_batch_must_be_the_tickets_follow_what_is_there_and_be_of_a_known_life);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_too_much_is_refused_by_the_limits_name() {
     let site = Site::start().await;
@@ -60,9 +62,7 @@ async fn a_message_that_is_too_large_is_set_aside_and_the_stream_goes_on() {
     assert!(metrics.contains("muster_messages_total 2"), "{metrics}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_must_be_the_tickets_follow_what_is_there_and_be_of_a_known_life() {
-    let site = Site::start().await;
+async fn a_batch_must_be_the_tickets_follow_what_is_there_and_be_of_a_known_life(site: Site) {
     let token = site.token(json!({})).await;
     let mut device = Device::enroll(&site, &token, "d1").await;
     let mut other = Device::enroll(&site, &token, "d2").await;
@@ -115,4 +115,28 @@ async fn lists_are_pages_with_a_cursor() {
     site.get("/devices?cursor=x").await.refused(422, "invalid");
     let told = site.send(Method::GET, "/api/v1/site", Some(&site.credential), None).await.ok();
     assert_eq!(told["code"], "ABC");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_site_refuses_content_and_goes_on() {
+    let site = Site::within(6 * 1024 * 1024).await;
+    let token = site.token(json!({})).await;
+    let mut device = Device::enroll(&site, &token, "d1").await;
+    let mut refused = None;
+    for n in 0..100_u32 {
+        let bytes = n.to_le_bytes().repeat(64 * 1024);
+        let digest = muster_model::digest::Digest::of(&bytes);
+        let told = site.put(&format!("/objects/{digest}"), bytes).await;
+        if told.status != 200 {
+            refused = Some(told);
+            break;
+        }
+    }
+    refused.unwrap().refused(507, "disk-full");
+    // There is room left in the database for what a device has to say.
+    device.say(Body::Dropped { count: 1 });
+    assert_eq!(device.send(1).await.through.0, 1);
+    let doctor = site.get("/doctor").await.ok();
+    let room = doctor["items"].as_array().unwrap().iter().find(|one| one["check"] == "room");
+    assert_eq!(room.unwrap()["ok"], false);
 }

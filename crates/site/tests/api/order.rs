@@ -7,6 +7,8 @@ use serde_json::json;
 use crate::harness::*;
 use muster_model::state::{Failure, Rule, State};
 
+on_both!(rerun_opens_a_new_occurrence_for_exactly_the_chosen_devices);
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_reaches_a_held_poll_at_once_and_its_reach_is_counted() {
     let site = Site::with_hello().await;
@@ -56,9 +58,8 @@ async fn halt_and_revoke_reach_every_policy() {
     assert!(site.apply(vec![ad]).await.refused(422, "invalid").contains("revoked"));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rerun_opens_a_new_occurrence_for_exactly_the_chosen_devices() {
-    let site = Site::with_hello().await;
+async fn rerun_opens_a_new_occurrence_for_exactly_the_chosen_devices(site: Site) {
+    site.publish_hello().await;
     let token = site.token(json!({})).await;
     let mut d1 = Device::enroll(&site, &token, "d1").await;
     let mut d2 = Device::enroll(&site, &token, "d2").await;

@@ -2,20 +2,10 @@
 
 use std::time::Duration;
 
-use muster_site::testing::TestDb;
 use serde_json::json;
 
 use crate::harness::*;
 use muster_model::state::State;
-
-/// A database of its own on the tests' PostgreSQL server, for a site that opens it by itself.
-async fn postgres() -> String {
-    let test = TestDb::postgres().await;
-    match &test.location {
-        muster_site::store::Location::Postgres(url) => url.clone(),
-        other => panic!("{other:?}"),
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_main_job_on_postgresql() {

@@ -41,6 +41,9 @@ async fn each_route_lets_in_exactly_whom_the_table_names() {
                 let refused = matches!(told.status, 401 | 403);
                 let expected = !allowed(*principal, *action);
                 assert_eq!(refused, expected, "{principal} {method} {path}: {told:#?}");
+                let detail = told.body["detail"].as_str().unwrap_or_default();
+                assert!(!detail.starts_with("there is no GET"), "{path} is described, not served");
+                assert!(!detail.starts_with("there is no P"), "{path} is described, not served");
                 assert_ne!((told.status, principal), (403, &Principal::None), "{path}");
                 asked += 1;
             }

@@ -7,7 +7,8 @@ use muster_model::collection::CollectionSpec;
 use muster_model::id::CollectionId;
 use muster_model::name::Name;
 use muster_model::object::{Kind as ObjectKind, Object, Spec};
-use muster_site_core::edit::{Change as Difference, CollectionPlan};
+use muster_site_core::edit::{Change as Difference, CollectionPlan, compare};
+use muster_site_core::membership::is_all;
 use uuid::Uuid;
 
 use super::super::error::Outcome;
@@ -49,6 +50,13 @@ impl Applying<'_> {
         let found = which(&mut self.change.tx, ObjectKind::Collection, document).await?;
         let id = CollectionId(found.as_ref().map_or_else(Uuid::now_v7, |row| row.id));
         let stored = found.as_ref().map(object).transpose()?;
+        if is_all(&document.metadata.name)
+            && compare(stored.as_ref(), document) == Difference::Unchanged
+        {
+            // `export` names it, so its own words are taken back.
+            self.items.insert(i, applied(document, Some(id.0), "unchanged"));
+            return Ok(());
+        }
         let read = &mut *self.change.tx;
         let plan = collection::plan(read, id, stored.as_ref(), document, spec, &self.known).await?;
         let mut item = applied(document, found.as_ref().map(|row| row.id), "");
