@@ -18,14 +18,19 @@ impl Agent {
     pub(crate) fn account_arrived(&mut self, draft: &mut Draft, account: Account) {
         let ours = account.device == self.identity.device
             && account.incarnation == self.identity.incarnation;
-        if !ours || !self.memory.awaits_account {
+        if !self.memory.awaits_account {
             return self.ignore("an account that is not awaited");
+        }
+        if !ours {
+            // It is an answer all the same: the question is asked again.
+            return self.poll_failed(draft, "the account is for another memory".to_owned());
         }
         self.fired.note(Branch::AccountTaken);
         let trusted = self.trusted(draft.now);
         for entry in account.obligations {
             self.take_entry(draft, entry, trusted);
         }
+        self.take_found(draft);
         self.memory.awaits_account = false;
         self.memory.epoch.get_or_insert(account.epoch);
         draft.memory = true;

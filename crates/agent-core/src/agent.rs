@@ -20,7 +20,7 @@ use crate::backoff::Jitter;
 use crate::contact::Contact;
 use crate::content::Content;
 use crate::draft::Draft;
-use crate::input::Input;
+use crate::input::{FoundRun, Input};
 use crate::outbox::Outbox;
 use crate::saved::{Key, Memory, ObligationRecord, RunRecord, Saved};
 use crate::sometimes::{Branch, Fired};
@@ -60,6 +60,8 @@ pub struct Agent {
     pub(crate) zone: TimeZone,
     pub(crate) jitter: Jitter,
     pub(crate) paused: bool,
+    /// Run folders that were found and are not yet weighed against the account.
+    pub(crate) found: Vec<FoundRun>,
     pub(crate) started: bool,
     pub(crate) fired: Fired,
     pub(crate) ignored: Option<&'static str>,
@@ -112,6 +114,7 @@ impl Agent {
             zone: TimeZone::UTC,
             jitter: Jitter::new(0),
             paused: false,
+            found: Vec::new(),
             started: false,
             fired: Fired::default(),
             ignored: None,
@@ -134,6 +137,7 @@ impl Agent {
             return Step::default();
         }
         self.take(&mut draft, input);
+        self.discard_told(&mut draft);
         self.look(&mut draft);
         self.pump_contents(&mut draft);
         self.pump_contact(&mut draft);
@@ -156,8 +160,8 @@ impl Agent {
     fn take(&mut self, draft: &mut Draft, input: Input) {
         match input {
             Input::Started { .. } if self.started => self.ignore("a second `Started`"),
-            Input::Started { boot, facts, zone, seed } => {
-                self.start(draft, boot, facts, zone, seed);
+            Input::Started { boot, facts, zone, seed, found } => {
+                self.start(draft, boot, facts, zone, seed, found);
             }
             Input::Tick => self.tick(draft),
             Input::PolicyArrived { policy, site_time } => {

@@ -53,6 +53,7 @@ impl Agent {
             detection,
             manifest,
             stopped: false,
+            told_in: None,
         };
         self.start_run(draft, run);
         self.report(draft, key, State::Running { attempt }, Told::of_run(self.run_of(key)));
@@ -60,6 +61,7 @@ impl Agent {
 
     fn start_run(&mut self, draft: &mut Draft, run: RunRecord) {
         let Some(record) = self.obligations.get_mut(&run.key) else { return };
+        let Some(package) = record.package.clone() else { return };
         record.attempts = run.attempt;
         record.launches = 0;
         draft.write(Write::Run(Box::new(run.clone())));
@@ -69,8 +71,12 @@ impl Agent {
             key: run.key.clone(),
             advertisement_name: record.name.clone(),
             attempt: run.attempt,
-            manifest: run.manifest,
+            uncounted: record.uncounted,
+            revision: record.revision,
+            package,
             program: run.program.clone(),
+            detection: run.detection.clone(),
+            boot: run.boot.clone(),
             grace: self.setting(Setting::TermGrace),
         };
         draft.effect(Effect::Arm(Box::new(launch)));
@@ -123,7 +129,7 @@ impl Agent {
         };
         let attempt = record.attempts + 1;
         if let Some(run) = self.run_id(self.identity.incarnation, key, attempt) {
-            draft.effect(Effect::Clean(run));
+            draft.effect(Effect::Discard(run));
         }
         if let Some(record) = self.obligations.get_mut(key) {
             record.launches = 0;
@@ -209,9 +215,9 @@ impl Agent {
         let until = self.trusted(draft.now).plus(delay);
         let why = Waiting::Retry;
         let told = Told { attempt_ended: Some(ended), ..Told::of(run.run, exit) };
-        self.forget_run(draft, run);
         self.set_stage(draft, &run.key, Stage::Holding { why, until });
         self.report(draft, &run.key, State::Waiting { why, until: Some(until) }, told);
+        self.conclude(draft, run);
         self.catch_up(draft, &run.key);
     }
 
@@ -222,17 +228,34 @@ impl Agent {
         outcome: Outcome,
         exit: Option<&Exit>,
     ) {
-        self.forget_run(draft, run);
         if let Some(record) = self.obligations.get_mut(&run.key) {
             record.disputed = outcome.disputed;
         }
         self.end(draft, &run.key, outcome.state, Told::of(run.run, exit));
+        self.conclude(draft, run);
     }
 
-    pub(crate) fn forget_run(&mut self, draft: &mut Draft, run: &RunRecord) {
-        self.runs.remove(&run.run);
-        draft.write(Write::RunForgotten(run.run));
+    /// How the run ended has just been told. Its folder stays as evidence until the site has heard it:
+    /// a journal that is lost before takes the message with it.
+    pub(crate) fn conclude(&mut self, draft: &mut Draft, run: &RunRecord) {
+        let told_in = self.obligations.get(&run.key).map(|record| record.reported_in);
+        let concluded = RunRecord { told_in, ..run.clone() };
+        draft.write(Write::Run(Box::new(concluded.clone())));
         draft.effect(Effect::Clean(run.run));
+        self.runs.insert(run.run, concluded);
+    }
+
+    /// Forgets the runs whose outcome the site has.
+    pub(crate) fn discard_told(&mut self, draft: &mut Draft) {
+        let relieved = self.memory.relieved;
+        self.runs.retain(|run, record| {
+            let told = record.told_in.is_some_and(|told_in| told_in <= relieved);
+            if told {
+                draft.write(Write::RunForgotten(*run));
+                draft.effect(Effect::Discard(*run));
+            }
+            !told
+        });
     }
 
     /// After an attempt an obligation moves to the revision that is offered by now.
@@ -268,10 +291,20 @@ impl Agent {
             return;
         };
         let Some(run) = self.run_id(before, key, attempt) else { return };
-        let (boot, launch, stopped) = (self.memory.boot.clone(), 0, false);
+        let (boot, launch, stopped, told_in) = (self.memory.boot.clone(), 0, false, None);
         let key = key.clone();
-        let record =
-            RunRecord { run, key, attempt, launch, boot, program, detection, manifest, stopped };
+        let record = RunRecord {
+            run,
+            key,
+            attempt,
+            launch,
+            boot,
+            program,
+            detection,
+            manifest,
+            stopped,
+            told_in,
+        };
         draft.write(Write::Run(Box::new(record.clone())));
         draft.effect(Effect::Inspect(run));
         self.set_stage(draft, &record.key, Stage::Running { run });

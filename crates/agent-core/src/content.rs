@@ -66,6 +66,12 @@ pub(crate) fn needs_content(record: &ObligationRecord) -> bool {
 }
 
 impl Agent {
+    /// Whether content is being fetched.
+    pub(crate) fn is_on_its_way(&self, manifest: &Digest) -> bool {
+        let content = self.contents.get(manifest);
+        content.is_some_and(|content| content.record.standing == ContentStanding::Fetching)
+    }
+
     /// Makes sure that `package` is known as wanted; [`Agent::pump_contents`] asks for it.
     pub(crate) fn want_content(&mut self, draft: &mut Draft, package: &PinnedPackage) {
         if self.contents.contains_key(&package.manifest) {
@@ -75,6 +81,22 @@ impl Agent {
             ContentRecord { package: package.clone(), standing: ContentStanding::Fetching };
         draft.write(Write::Content(Box::new(record.clone())));
         self.contents.insert(package.manifest, Content::new(record));
+    }
+
+    /// Takes over the signatures of `package` where the bytes are the same: a publisher's new key signs
+    /// again what its old key signed, and what was refused for want of a signature is asked for again.
+    pub(crate) fn content_signed_anew(&mut self, draft: &mut Draft, package: &PinnedPackage) {
+        let Some(content) = self.contents.get_mut(&package.manifest) else { return };
+        if content.record.package.signatures == package.signatures {
+            return;
+        }
+        content.record.package.signatures.clone_from(&package.signatures);
+        if let ContentStanding::Refused { rule: Rule::PublisherRefused, .. } =
+            &content.record.standing
+        {
+            content.record.standing = ContentStanding::Fetching;
+        }
+        draft.write(Write::Content(Box::new(content.record.clone())));
     }
 
     /// Asks for what is needed and due, and drops what nothing needs.

@@ -12,6 +12,7 @@ use muster_model::state::{Rule, Waiting};
 use muster_model::wire::device::{Account, Receipt};
 
 use crate::saved::Key;
+use crate::step::Launch;
 
 /// One thing that happened. Signatures were checked by the shell before a document gets here.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,9 @@ pub enum Input {
         zone: TimeZone,
         /// Entropy for jitter only; nothing is keyed by it.
         seed: u64,
+        /// What the run folders show. Needed while [`crate::Agent::awaits_account`]; else it says
+        /// nothing new and is ignored.
+        found: Vec<FoundRun>,
     },
     /// The deadline that the machine asked for has passed.
     Tick,
@@ -190,6 +194,15 @@ pub enum RunEvidence {
     },
     /// The folder is gone or cannot be read.
     Missing,
+}
+
+/// A run folder that a device without a journal found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FoundRun {
+    /// What was armed there.
+    pub launch: Launch,
+    /// What came of it.
+    pub evidence: RunEvidence,
 }
 
 /// How a program ended, from the supervisor's exit record.

@@ -17,6 +17,7 @@ mod content;
 mod deadline;
 mod draft;
 mod facts;
+mod found;
 pub mod input;
 mod moves;
 mod obligation;

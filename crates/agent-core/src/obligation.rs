@@ -95,6 +95,8 @@ pub(crate) fn next(standing: &Standing<'_>) -> Move {
         _ if standing.policy.is_none() => Move::Stay,
         Stage::Over | Stage::Running { .. } => Move::Stay,
         Stage::DetectingAfter { .. } if standing.detecting => Move::Stay,
+        // A run that was found again is judged once its package is here again.
+        Stage::DetectingAfter { .. } if still_fetching(standing).is_some() => Move::Stay,
         Stage::DetectingAfter { .. } => Move::DetectAfter,
         Stage::RestartPending { boot, .. } if boot != standing.boot => Move::Restarted,
         Stage::RestartPending { .. } => Move::Stay,

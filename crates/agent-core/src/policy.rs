@@ -6,7 +6,7 @@
 
 use muster_model::clock::Wall;
 use muster_model::id::{DeviceId, Sequence};
-use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, Policy};
+use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, PinnedPackage, Policy};
 use muster_model::state::{State, Withdrawal};
 
 use crate::agent::Agent;
@@ -63,6 +63,7 @@ impl Agent {
 
     /// Acts on a policy that was not refused.
     pub(crate) fn take_policy(&mut self, draft: &mut Draft, mut policy: Policy) {
+        let said = self.memory.head;
         if self.memory.epoch != Some(policy.epoch) {
             self.enter_epoch(draft, &policy);
         }
@@ -70,10 +71,39 @@ impl Agent {
         if self.policy.as_ref() == Some(&policy) {
             return;
         }
-        self.policy = Some(policy);
+        let before = self.policy.replace(policy);
         draft.policy = true;
         self.match_offers(draft);
+        match before {
+            Some(before) => self.restate_offered_anew(draft, &before, said),
+            None => self.inspect_runs(draft),
+        }
         self.order_stops(draft);
+    }
+
+    /// Says again where those obligations stand that the policy before did not offer. A site that was
+    /// restored may have heard of them before it counted the device among those it means, and then it
+    /// has set the word aside. `said`: the last message before this policy.
+    fn restate_offered_anew(&mut self, draft: &mut Draft, before: &Policy, said: Sequence) {
+        let Some(policy) = &self.policy else { return };
+        // A memory that is not the first may have been lost together with the epochs it had seen.
+        let may_be_restored = !self.memory.epochs_left.is_empty()
+            || self.identity.fresh_incarnation_because.is_some();
+        if self.memory.awaits_account || !may_be_restored {
+            return;
+        }
+        let was_offered = |key: &Key| before.epoch == policy.epoch && is_offered(before, key);
+        let anew: Vec<Key> = self
+            .obligations
+            .values()
+            .filter(|record| record.reported_in > Sequence(0) && record.reported_in <= said)
+            .filter(|record| is_offered(policy, &record.key) && !was_offered(&record.key))
+            .map(|record| record.key.clone())
+            .collect();
+        for key in anew {
+            self.fired.note(Branch::OfferedAnew);
+            self.tell_again(draft, &key);
+        }
     }
 
     fn enter_epoch(&mut self, draft: &mut Draft, policy: &Policy) {
@@ -95,6 +125,7 @@ impl Agent {
         }
         let Some(policy) = self.policy.clone() else { return };
         for offer in &policy.advertisements {
+            self.content_signed_anew(draft, &offer.package);
             for due in &offer.occurrences {
                 self.match_offer(draft, offer, due);
             }
@@ -111,6 +142,9 @@ impl Agent {
         };
         if record.package.is_none() && record.revision == offer.revision {
             record.offered_again(offer);
+            draft.obligations.insert(key.clone());
+        }
+        if record.stage != Stage::Over && record.signed_anew(&offer.package) {
             draft.obligations.insert(key.clone());
         }
         match &record.stage {
@@ -176,7 +210,7 @@ impl Agent {
             let offer = policy_offer(policy, run.key.advertisement);
             let runs = obligations
                 .get(&run.key)
-                .is_some_and(|record| matches!(record.stage, Stage::Running { .. }));
+                .is_some_and(|record| record.stage == Stage::Running { run: run.run });
             runs && !run.stopped
                 && (all
                     || offer.is_some_and(|offer| kills(&offer.stopped) || kills(&offer.revoked)))
@@ -190,12 +224,27 @@ impl Agent {
     }
 }
 
+fn is_offered(policy: &Policy, key: &Key) -> bool {
+    policy_offer(policy, key.advertisement)
+        .is_some_and(|offer| offer.occurrences.iter().any(|due| due.occurrence == key.occurrence))
+}
+
 impl ObligationRecord {
     /// What the account did not tell of an obligation: what it is about.
     fn offered_again(&mut self, offer: &Offer) {
         self.name = offer.name.to_string();
         self.package = Some(offer.package.clone());
         self.program = offer.program.to_string();
+    }
+
+    /// Takes over the signatures where the bytes are the same; answers whether they are others.
+    fn signed_anew(&mut self, package: &PinnedPackage) -> bool {
+        let held = self.package.as_mut().filter(|held| held.manifest == package.manifest);
+        let Some(held) = held.filter(|held| held.signatures != package.signatures) else {
+            return false;
+        };
+        held.signatures.clone_from(&package.signatures);
+        true
     }
 
     /// An obligation that has just been offered. It is reported by its first move, in the same step.

@@ -102,10 +102,15 @@ impl Agent {
             .collect();
         for key in untold {
             self.fired.note(Branch::Restated);
-            let record = self.obligations.get(&key);
-            let exit_code = record.and_then(|record| record.reported.exit_code());
-            self.tell(draft, &key, Told { exit_code, ..Told::default() });
+            self.tell_again(draft, &key);
         }
+    }
+
+    /// Says once more where an obligation stands.
+    pub(crate) fn tell_again(&mut self, draft: &mut Draft, key: &Key) {
+        let record = self.obligations.get(key);
+        let exit_code = record.and_then(|record| record.reported.exit_code());
+        self.tell(draft, key, Told { exit_code, ..Told::default() });
     }
 
     fn tell(&mut self, draft: &mut Draft, key: &Key, told: Told) {

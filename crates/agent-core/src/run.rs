@@ -20,10 +20,11 @@ use crate::step::Effect;
 impl Agent {
     /// One run at a time: nobody has said that two installations get along.
     pub(crate) fn turn_free(&self) -> bool {
-        !self.runs.values().any(|run| {
-            self.obligations.get(&run.key).is_some_and(|record| {
-                matches!(record.stage, Stage::Running { .. } | Stage::DetectingAfter { .. })
-            })
+        !self.runs.values().any(|run| match self.stage_of(&run.key) {
+            Some(Stage::Running { .. }) => true,
+            // A run that was found again may wait for content that never comes.
+            Some(Stage::DetectingAfter { .. }) => !self.is_on_its_way(&run.manifest),
+            _ => false,
         })
     }
 
@@ -41,6 +42,11 @@ impl Agent {
         let Some(record) = self.followed(run) else {
             return self.ignore("evidence of a run that is not followed");
         };
+        // Whether another attempt may follow stands in the policy; with the first one it is looked
+        // again.
+        if self.policy.is_none() {
+            return self.ignore("evidence before the first policy");
+        }
         #[cfg(feature = "planted")]
         if self.plant_early_clean(draft, run, &evidence) {
             return;
@@ -94,9 +100,9 @@ impl Agent {
         if let Some(record) = self.obligations.get_mut(&run.key) {
             record.uncounted += 1;
         }
-        self.forget_run(draft, run);
         self.set_stage(draft, &run.key, Stage::Holding { why, until });
         self.report(draft, &run.key, State::Waiting { why, until: None }, told);
+        self.conclude(draft, run);
         self.catch_up(draft, &run.key);
     }
 
@@ -189,7 +195,7 @@ impl Agent {
             && matches!(seen, RunEvidence::Exited(_))
             && !self.held_back.iter().any(|(held, _)| *held == run);
         if early {
-            draft.effect(Effect::Clean(run));
+            draft.effect(Effect::Discard(run));
             self.held_back.push((run, seen.clone()));
         }
         early

@@ -31,7 +31,7 @@ pub struct Saved {
     pub policy: Option<Policy>,
     /// All obligations.
     pub obligations: Vec<ObligationRecord>,
-    /// Runs that are still followed.
+    /// Runs that are followed, or whose outcome the site may not have yet.
     pub runs: Vec<RunRecord>,
     /// Content at hand or on its way.
     pub contents: Vec<ContentRecord>,
@@ -198,6 +198,10 @@ pub struct RunRecord {
     /// Somebody ordered its end.
     #[serde(default)]
     pub stopped: bool,
+    /// The message that told how it ended, once it has: it is followed no more, and its folder stays
+    /// until the site has that message.
+    #[serde(default)]
+    pub told_in: Option<Sequence>,
 }
 
 /// A package's content as the device keeps it.

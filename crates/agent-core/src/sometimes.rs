@@ -61,10 +61,14 @@ pub enum Branch {
     AccountTaken,
     /// The account named a run whose record was lost.
     Recalled,
+    /// A run folder told of a run that the account did not know, or no longer.
+    FoundAgain,
     /// The outbox had no room for the outcome of a new run.
     OutboxFull,
     /// What stood in messages that are no longer kept was said again to a restored site.
     Restated,
+    /// Where an obligation stands was said again, because a site that was restored means it anew.
+    OfferedAnew,
     /// Old acknowledged messages were forgotten.
     Forgotten,
     /// An answer did not come in time.
@@ -73,7 +77,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 31] = [
+    pub const ALL: [Branch; 33] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -101,8 +105,10 @@ impl Branch {
         Branch::MemoryLost,
         Branch::AccountTaken,
         Branch::Recalled,
+        Branch::FoundAgain,
         Branch::OutboxFull,
         Branch::Restated,
+        Branch::OfferedAnew,
         Branch::Forgotten,
         Branch::AnswerOverdue,
     ];

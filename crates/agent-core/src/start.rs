@@ -12,9 +12,9 @@ use muster_model::state::Word;
 use crate::agent::Agent;
 use crate::backoff::Jitter;
 use crate::draft::Draft;
-use crate::saved::{Key, ObligationRecord, Stage};
+use crate::input::FoundRun;
+use crate::saved::{Key, ObligationRecord};
 use crate::sometimes::Branch;
-use crate::step::Effect;
 
 impl Agent {
     /// Takes up work in `boot`.
@@ -25,6 +25,7 @@ impl Agent {
         facts: Facts,
         zone: TimeZone,
         seed: u64,
+        found: Vec<FoundRun>,
     ) {
         self.started = true;
         self.zone = zone;
@@ -47,11 +48,11 @@ impl Agent {
         if facts != self.memory.facts {
             self.take_facts(draft, facts);
         }
-        for (run, record) in &self.runs {
-            let stage = self.obligations.get(&record.key).map(|record| &record.stage);
-            if stage == Some(&Stage::Running { run: *run }) {
-                draft.effect(Effect::Inspect(*run));
-            }
+        if self.memory.awaits_account {
+            self.found = found;
+        }
+        if self.policy.is_some() {
+            self.inspect_runs(draft);
         }
     }
 

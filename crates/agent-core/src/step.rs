@@ -1,11 +1,12 @@
 //! What follows from an input: writes first, then effects.
 
 use muster_model::digest::Digest;
-use muster_model::id::Sequence;
+use muster_model::id::{BootId, Sequence};
 use muster_model::message::RunId;
 use muster_model::package::{Detection, Program};
 use muster_model::policy::{PinnedPackage, Policy};
 use muster_model::wire::batch::Batch;
+use serde::{Deserialize, Serialize};
 
 use crate::saved::{ContentRecord, Kept, Key, Memory, ObligationRecord, RunRecord};
 
@@ -30,7 +31,7 @@ pub enum Write {
     Obligation(Box<ObligationRecord>),
     /// A run.
     Run(Box<RunRecord>),
-    /// A run that needs no more following: its outcome is written.
+    /// A run of which nothing more needs to be known: the site has its outcome, or it never began.
     RunForgotten(RunId),
     /// Content that is here, or on its way.
     Content(Box<ContentRecord>),
@@ -91,15 +92,21 @@ pub enum Effect {
     Inspect(RunId),
     /// Tell the supervisor to end the program.
     Stop(RunId),
-    /// The outcome is saved: the run's folder may go. A folder that no [`RunRecord`] names is left from
-    /// a `Clean` that was lost and may go too, but only while no account is awaited.
+    /// The outcome is saved: of the run's folder only what tells how it ended must stay, until
+    /// `Discard`.
     Clean(RunId),
+    /// The site has the outcome, or nothing was started: the run's folder may go. A folder that no
+    /// [`RunRecord`] names is left from a `Discard` that was lost and may go too, but only while no
+    /// account is awaited.
+    Discard(RunId),
     /// The obligation is over: its private copy of the content for detection may go.
     Release(Key),
 }
 
-/// What a run needs.
-#[derive(Clone, Debug, PartialEq)]
+/// What a run needs, and all that must be known to judge it: it lies in the run's folder, where a
+/// device that lost its journal finds it again ([`crate::input::FoundRun`]).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Launch {
     /// The run.
     pub run: RunId,
@@ -111,10 +118,18 @@ pub struct Launch {
     pub advertisement_name: String,
     /// Which attempt.
     pub attempt: u32,
-    /// The package's manifest.
-    pub manifest: Digest,
-    /// The program.
+    /// How many attempts so far do not count ([`ObligationRecord::uncounted`]).
+    pub uncounted: u32,
+    /// The revision followed.
+    pub revision: u32,
+    /// The package.
+    pub package: PinnedPackage,
+    /// The program, as signed.
     pub program: Program,
+    /// The detection, as signed.
+    pub detection: Option<Detection>,
+    /// The boot in which it is armed.
+    pub boot: BootId,
     /// How long it has between TERM and KILL.
     pub grace: std::time::Duration,
 }

@@ -119,14 +119,16 @@ impl Agent {
             awaits_account: self.memory.awaits_account,
             paused: self.paused,
             outbox: OutboxView { length, oldest },
-            trouble: [&self.contact.trouble, &self.outbox.trouble]
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect(),
+            trouble: self.trouble(),
             ignored: self.ignored,
             obligations: known.chain(unaccounted).collect(),
         }
+    }
+
+    /// What last went wrong with the site, if it still does.
+    pub fn trouble(&self) -> Vec<String> {
+        let all = [&self.contact.trouble, &self.outbox.trouble];
+        all.into_iter().flatten().cloned().collect()
     }
 
     fn obligation_view(&self, record: &ObligationRecord, trusted: Wall) -> ObligationView {

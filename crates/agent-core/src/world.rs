@@ -18,8 +18,8 @@ use muster_model::wire::batch::chain;
 use muster_model::wire::device::Receipt;
 
 use crate::agent::{Agent, Identity};
-use crate::input::{ContentNews, Exit, Found, Input, Manifested, RunEvidence};
-use crate::saved::{Key, Saved};
+use crate::input::{ContentNews, Exit, Found, FoundRun, Input, Manifested, RunEvidence};
+use crate::saved::{Key, ObligationRecord, Saved};
 use crate::step::{Effect, Step, Unsigned, Write};
 
 pub(crate) use make::*;
@@ -59,6 +59,8 @@ pub(crate) struct World {
     pub(crate) done: Vec<Effect>,
     pub(crate) programs: BTreeMap<Digest, Manifested>,
     pub(crate) policy: Policy,
+    /// What the run folders show at each start.
+    pub(crate) found: Vec<FoundRun>,
     installed: bool,
     /// The laws are not looked at: for a journal so large that a look at each step takes minutes.
     pub(crate) lawless: bool,
@@ -101,8 +103,11 @@ impl Journal {
     }
 
     pub(crate) fn state(&self, key: &Key) -> Option<&State> {
-        let record = self.saved.obligations.iter().find(|record| record.key == *key)?;
-        Some(&record.reported)
+        self.record(key).map(|record| &record.reported)
+    }
+
+    pub(crate) fn record(&self, key: &Key) -> Option<&ObligationRecord> {
+        self.saved.obligations.iter().find(|record| record.key == *key)
     }
 }
 
@@ -126,6 +131,7 @@ impl World {
             done: Vec::new(),
             programs: BTreeMap::new(),
             policy: policy(),
+            found: Vec::new(),
             installed: false,
             lawless: false,
         }
@@ -133,7 +139,8 @@ impl World {
 
     pub(crate) fn start(&mut self) {
         let boot = BootId(format!("boot-{}", self.boot));
-        self.give(Input::Started { boot, facts: facts(), zone: TimeZone::UTC, seed: 7 });
+        let found = self.found.clone();
+        self.give(Input::Started { boot, facts: facts(), zone: TimeZone::UTC, seed: 7, found });
     }
 
     /// The agent dies and is started again; what was not saved is gone.

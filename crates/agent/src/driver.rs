@@ -17,6 +17,7 @@ mod effects;
 mod follow;
 mod launch;
 mod local;
+mod packages;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,7 +35,6 @@ use muster_model::digest::Digest;
 use muster_model::facts::Facts;
 use muster_model::message::RunId;
 use muster_model::name::Name;
-use muster_model::policy::PinnedPackage;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
@@ -47,8 +47,10 @@ use crate::env::Surroundings;
 use crate::journal::{Journal, JournalError};
 use crate::link;
 use crate::mailbox::{Letter, Mailbox, News};
+use crate::shown::Shown;
 use crate::transport::Transport;
 use crate::trust_store::TrustStore;
+pub(crate) use packages::Packages;
 
 /// The longest sleep: the timer stands still while the machine sleeps, the deadlines do not.
 const SLEEP_MOST: Duration = Duration::from_secs(60);
@@ -77,6 +79,8 @@ pub(crate) struct Setup {
     pub(crate) trust: TrustStore,
     /// Packages' content.
     pub(crate) contents: Contents,
+    /// The packages that content is kept of.
+    pub(crate) packages: Packages,
     /// What runs may lack.
     pub(crate) conditions: Conditions,
     /// The most that the folder may take.
@@ -107,22 +111,27 @@ pub(crate) struct Driver {
     letters: mpsc::Receiver<Letter>,
     tasks: JoinSet<()>,
     fetches: BTreeMap<Digest, AbortHandle>,
-    /// The pinned packages that content is kept of.
-    packages: BTreeMap<Digest, PinnedPackage>,
     /// Supervisors that this process started.
     supervisors: BTreeMap<RunId, u32>,
     facts: Facts,
     zone: TimeZone,
     paused: bool,
+    shown: Shown,
 }
 
 impl Driver {
     /// A driver over what the journal holds.
-    pub(crate) fn new(setup: Setup, identity: Identity, journal: Journal, saved: Saved) -> Self {
+    pub(crate) fn new(
+        setup: Setup,
+        identity: Identity,
+        journal: Journal,
+        saved: Saved,
+        shown: Shown,
+    ) -> Self {
         let (mailbox, letters) = Mailbox::new();
         let facts = crate::facts::gather(&setup.data, &setup.name, &setup.config);
+        setup.packages.restore(&saved);
         Self {
-            packages: local::packages_of(&saved),
             agent: Agent::restore(&identity, saved),
             identity,
             setup: Arc::new(setup),
@@ -135,6 +144,7 @@ impl Driver {
             facts,
             zone: TimeZone::system(),
             paused: false,
+            shown,
         }
     }
 
@@ -201,7 +211,9 @@ impl Driver {
         if let Err(error) = self.journal.commit(&step) {
             return self.recover(error).await;
         }
+        self.setup.packages.keep(&step.writes);
         self.act(step.effects);
+        self.shown.trouble(self.agent.trouble());
         Ok(())
     }
 
@@ -227,6 +239,7 @@ impl Driver {
             facts: self.facts.clone(),
             zone: self.zone.clone(),
             seed: u64::from_le_bytes(seed),
+            found: self.found_runs(),
         }
     }
 
@@ -255,13 +268,14 @@ impl Driver {
 
     fn restore(&mut self) -> Result<(), JournalError> {
         let saved = self.journal.load()?;
-        self.packages = local::packages_of(&saved);
+        self.setup.packages.restore(&saved);
         self.agent = Agent::restore(&self.identity, saved);
         let started = self.started();
         let mut effects = Vec::new();
         for input in [started, Input::Paused { paused: self.paused }] {
             let step = self.agent.handle(self.setup.clock.now(), input);
             self.journal.commit(&step)?;
+            self.setup.packages.keep(&step.writes);
             effects.extend(step.effects);
         }
         self.act(effects);

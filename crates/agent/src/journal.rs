@@ -243,6 +243,17 @@ impl Journal {
         self.fold()
     }
 
+    /// Moves everything into the file and begins the log anew, so that damage of the log cannot make
+    /// the journal an older one without its knowing: SQLite passes over a log from its first bad frame
+    /// on, as it must after a power cut. False if that cannot be done now.
+    pub fn settle(&self) -> bool {
+        let checkpoint = "PRAGMA wal_checkpoint(RESTART)";
+        let busy = self.connection.query_row(checkpoint, [], |row| row.get::<_, i64>(0));
+        // The frames before are void from the first write after; the file keeps its blocks.
+        let begin = "BEGIN; INSERT INTO ballast VALUES (x''); DELETE FROM ballast; COMMIT";
+        busy.is_ok_and(|busy| busy == 0) && self.connection.execute_batch(begin).is_ok()
+    }
+
     /// Moves what the log holds into the file, so that the log is written from its beginning.
     fn fold(&self) -> rusqlite::Result<()> {
         self.connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(()))

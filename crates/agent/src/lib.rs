@@ -34,6 +34,7 @@ mod output;
 mod renewal;
 mod run;
 pub mod run_folder;
+mod shown;
 pub mod status;
 pub mod supervisor;
 pub mod transport;

@@ -12,7 +12,7 @@ use muster_host::lock::{FolderLock, LockError};
 use muster_host::publish::{self, PublishError};
 use muster_host::quota::{MeasureError, Quota, folder_bytes};
 use muster_host::role::{self, RoleError};
-use muster_host::run_file::{RunFile, RunFileError};
+use muster_host::run_file::RunFileError;
 use muster_model::clock::TrustedTime;
 use muster_model::id::DeviceId;
 use serde::{Deserialize, Serialize};
@@ -21,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use crate::conditions::Conditions;
 use crate::config::{Config, ConfigError};
 use crate::contents::Contents;
-use crate::driver::{Driver, DriverError, Setup};
+use crate::driver::{Driver, DriverError, Packages, Setup};
 use crate::env::Surroundings;
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::memory::{self, Memory, MemoryError};
 use crate::renewal;
+use crate::shown::Shown;
 use crate::transport::{Transport, TransportError, TrustedClock};
 use crate::trust_store::{TrustError, TrustStore};
 
@@ -56,6 +57,9 @@ pub struct AgentFile {
     pub device: DeviceId,
     /// The name it was enrolled under.
     pub name: String,
+    /// What last went wrong with the site, if it still does.
+    #[serde(default)]
+    pub trouble: Vec<String>,
 }
 
 /// The agent could not run, or not go on.
@@ -138,8 +142,9 @@ async fn run_in(data: PathBuf, supervisor: PathBuf, clock: Clock) -> Result<(), 
         pid: std::process::id(),
         device: enrolment.device,
         name: identity.name.to_string(),
+        trouble: Vec::new(),
     };
-    let _shown = RunFile::publish(&data, "agent", &shown)?;
+    let shown = Shown::publish(&data, shown)?;
     let trust = TrustStore::load(&data, identity.trust_pin)?;
     let time = TrustedClock::new(clock.clone(), TrustedTime::default());
     let connect = |enrolment: &Enrolment| {
@@ -162,7 +167,7 @@ async fn run_in(data: PathBuf, supervisor: PathBuf, clock: Clock) -> Result<(), 
         salvaged: memory.owner.salvaged.clone(),
     };
     let renewing = setup.transport.clone();
-    let driver = Driver::new(setup, core, memory.journal, memory.saved);
+    let driver = Driver::new(setup, core, memory.journal, memory.saved, shown);
     tokio::select! {
         ended = driver.run(stop) => Ok(ended?),
         error = renewal::keep(&data, &renewing) => Err(error.into()),
@@ -219,6 +224,7 @@ fn set_up(
     let (root, sessions) = (config.root.clone(), config.session_source.clone());
     Ok(Setup {
         contents: Contents::open(&data, quota.clone())?,
+        packages: Packages::default(),
         conditions: Conditions::new(data.clone(), root.clone(), quota.clone(), sessions),
         quota,
         surroundings: Surroundings::of(enrolment.device, identity.name.clone(), root),

@@ -4,6 +4,7 @@
 //! DATA/runs/RUN/
 //!   lock        held by the supervisor from its first action to its end; the agent takes it to arm
 //!   launch      the newest launch number: a supervisor with a lower one exits
+//!   intent.json what was armed, for an agent that lost its journal; no supervisor reads it
 //!   spec.json   what to execute, written before the supervisor starts
 //!   entered     durable right before exec
 //!   exit        durable after the end; laid out in advance, so that a full disk cannot stop it
@@ -15,14 +16,16 @@
 //!
 //! Any version of the agent reads the folder of any other: fields are only ever added. The folder
 //! decides nothing; it says what can be seen ([`RunFolder::look`]), in the order in which evidence
-//! counts. A held lock is a live supervisor, whatever a pid says.
+//! counts. A held lock is a live supervisor, whatever a pid says. Once the outcome is in the journal,
+//! [`RunFolder::slim`] leaves the evidence; it goes when the site has the outcome.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use muster_agent_core::input::{Exit, RunEvidence};
+use muster_agent_core::input::{Exit, FoundRun, RunEvidence};
+use muster_agent_core::step::Launch;
 use muster_host::publish::{self, Draft, PublishError, ReadError};
 use muster_model::clock::Wall;
 use muster_model::id::BootId;
@@ -31,6 +34,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::contents::remove_copy;
 
 /// The most that any file of the protocol holds: 32 KiB of command line, as much environment again,
 /// and the escapes of JSON.
@@ -241,6 +246,24 @@ impl RunFolder {
         self.read("launch")
     }
 
+    /// Says what is armed here; durable on return. Written before the launch number is raised, so
+    /// whatever was entered has it.
+    pub fn write_intent(&self, launch: &Launch) -> Result<(), RunFolderError> {
+        self.publish("intent.json", launch)
+    }
+
+    /// What was armed here; `None` if it never came to that.
+    pub fn intent(&self) -> Result<Option<Launch>, RunFolderError> {
+        self.read("intent.json")
+    }
+
+    /// Removes what is large and no evidence: the private copy of the content, scratch files, output.
+    pub fn slim(&self) -> io::Result<()> {
+        ["content", "tmp", "result", "output"]
+            .iter()
+            .try_for_each(|large| remove_copy(&self.join(large)))
+    }
+
     /// Writes what to execute; durable on return.
     pub fn write_spec(&self, spec: &RunSpec) -> Result<(), RunFolderError> {
         self.publish("spec.json", spec)
@@ -316,6 +339,27 @@ impl RunFolder {
             .map(Some)
             .map_err(|source| RunFolderError::Json { path, source })
     }
+}
+
+/// What the folders below `runs` show, for an agent that lost its journal. A folder that does not say
+/// what was armed in it is passed over: nothing was entered there, or it is not a run's.
+pub fn find_all(runs: &Path, boot: &BootId) -> Vec<FoundRun> {
+    let entries = std::fs::read_dir(runs).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .filter_map(|entry| {
+            let folder = RunFolder::at(entry.path());
+            let launch = match folder.intent() {
+                Ok(launch) => launch?,
+                Err(error) => {
+                    let why = crate::chain_of(&error);
+                    tracing::warn!(folder = %folder.path().display(), %why, "not understood");
+                    return None;
+                }
+            };
+            let own = entry.file_name().to_str() == Some(launch.run.to_string().as_str());
+            own.then(|| FoundRun { launch, evidence: folder.look(boot) })
+        })
+        .collect()
 }
 
 /// A run below `runs` that a supervisor is at, by the name of its folder.

@@ -6,6 +6,7 @@
 //! changes nothing. What cannot be read is told as trouble, as far as the rest can still be shown.
 
 use std::path::Path;
+use std::time::Duration;
 
 use muster_agent_core::saved::{Kept, Saved};
 use muster_agent_core::view::{ObligationView, OutboxView, PolicyView, View};
@@ -17,10 +18,12 @@ use muster_model::clock::Wall;
 use muster_model::id::{AdvertisementId, DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::message::{Message, Severity};
 use muster_model::name::Name;
+use muster_model::period::Period;
 use serde::Serialize;
 
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::journal::{Journal, JournalError};
+use crate::shown::RUN_FILE;
 use crate::trust_store::TrustStore;
 use crate::{AgentFile, chain_of, components};
 
@@ -29,8 +32,9 @@ pub type SoftwareRow = ObligationView;
 
 /// How runs are kept apart from the agent, on the ladder `unit`, `cgroup`, `session`.
 pub const ISOLATION: &str = "session";
-/// The name of the agent's run file.
-const RUN_FILE: &str = "agent";
+/// By how much the wall clock may differ from trusted time without being called wrong: less than
+/// anything but a log's reader notices.
+const CLOCK_OFF_LEAST: Duration = Duration::from_secs(5 * 60);
 
 /// The device's view cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +160,8 @@ pub fn status(data: &Path) -> Result<StatusView, StatusError> {
         trouble.push(chain_of(&error));
         Saved::default()
     });
+    let clock = Clock::from_env()?;
+    trouble.extend(wrong_clock(&saved, &clock));
     let view = view_of(&enrolment, saved)?;
     Ok(StatusView {
         device: enrolment.device,
@@ -225,8 +231,29 @@ fn running(data: &Path, trouble: &mut Vec<String>) -> Option<u32> {
         trouble.push(chain_of(&error));
         None
     });
-    let pid = file?.pid;
-    Path::new(&format!("/proc/{pid}")).exists().then_some(pid)
+    let file = file?;
+    let runs = Path::new(&format!("/proc/{}", file.pid)).exists();
+    if runs {
+        trouble.extend(file.trouble);
+    }
+    runs.then_some(file.pid)
+}
+
+/// What is wrong with the machine's wall clock, once the site has told the time in this boot.
+fn wrong_clock(saved: &Saved, clock: &Clock) -> Option<String> {
+    let memory = saved.memory.as_ref().filter(|memory| memory.boot == *clock.boot_id())?;
+    memory.last_heard?;
+    let now = clock.now();
+    let trusted = memory.time.at(now);
+    let (off, side) = match now.wall > trusted {
+        true => (now.wall.since(trusted), "ahead of"),
+        false => (trusted.since(now.wall), "behind"),
+    };
+    let wrong = off >= CLOCK_OFF_LEAST;
+    wrong.then(|| {
+        let off = Period::minutes((off.as_secs() + 30) / 60);
+        format!("the wall clock is {off} {side} the site's time; nothing is judged by it")
+    })
 }
 
 fn trust(data: &Path, trouble: &mut Vec<String>) -> TrustView {

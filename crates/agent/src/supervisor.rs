@@ -26,6 +26,7 @@ use muster_agent_core::input::{Ending, Exit, RunResult};
 use muster_host::clock::Clock;
 use muster_host::failpoint::{self, Point, When};
 use muster_host::publish;
+use nix::sys::signal::SigSet;
 use serde::Serialize;
 
 use crate::run_folder::{Entered, ExitRecord, RunFolder, RunFolderError, RunLock, RunSpec};
@@ -80,6 +81,9 @@ struct RunFile<'a> {
 }
 
 fn supervise(args: impl IntoIterator<Item = OsString>) -> Result<(), (Refusal, String)> {
+    // Whoever started the agent may have blocked signals; the program must not inherit that.
+    let unblocked = SigSet::empty().thread_set_mask();
+    unblocked.map_err(|why| (Refusal::Failed, format!("failed to unblock signals: {why}")))?;
     failpoint::arm_from_env().map_err(|error| (Refusal::Usage, error.to_string()))?;
     let (folder, launch) = parse(args).ok_or((Refusal::Usage, "usage: RUN_DIR LAUNCH".into()))?;
     // Held until this process ends; the program is started with another standard input.

@@ -44,7 +44,7 @@ macro_rules! points {
 points! {
     /// Any role: a draft takes its target's place.
     PublishRename = "publish.rename";
-    /// Any role: a draft takes a name that must be new.
+    /// Any role: a draft or a file takes a name that must be new.
     PublishLink = "publish.link";
     /// Any role: a file is removed.
     PublishRemove = "publish.remove";

@@ -9,6 +9,7 @@
 pub mod bind;
 pub mod client;
 pub mod clock;
+pub mod components;
 pub mod failpoint;
 pub mod lock;
 pub mod objects;

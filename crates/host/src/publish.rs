@@ -13,7 +13,7 @@ mod read;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -144,16 +144,25 @@ pub fn durable_create_new(path: &Path, bytes: &[u8]) -> Result<(), PublishError>
     draft.publish_new()
 }
 
-/// Gives the file at `from` the name `to`, in the same folder, durably. A name that is taken is
-/// [`PublishError::Exists`] and changes nothing. After a crash in between the file has both names.
+/// Gives the file at `from` the name `to`, in the same folder, durably. A name that is taken by
+/// another file is [`PublishError::Exists`] and changes nothing. After a crash in between the file
+/// has both names, and asking again takes the old one away.
 pub fn durable_move_new(from: &Path, to: &Path) -> Result<(), PublishError> {
+    failpoint::hit(Point::PublishLink, When::Before);
     // A hard link, unlike a rename, refuses a name that is taken.
-    fs::hard_link(from, to).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => PublishError::Exists { path: to.to_owned() },
-        _ if is_disk_full(&source) => PublishError::DiskFull { path: to.to_owned() },
-        _ => PublishError::Rename { path: to.to_owned(), source },
-    })?;
+    match fs::hard_link(from, to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_same(from, to) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(PublishError::Exists { path: to.to_owned() });
+        }
+        Err(error) if is_disk_full(&error) => {
+            return Err(PublishError::DiskFull { path: to.to_owned() });
+        }
+        Err(source) => return Err(PublishError::Rename { path: to.to_owned(), source }),
+    }
     sync_dir(folder_of(to))?;
+    failpoint::hit(Point::PublishLink, When::After);
     durable_remove(from).map(|_| ())
 }
 
@@ -197,6 +206,12 @@ pub fn sync_dir(dir: &Path) -> Result<(), PublishError> {
         Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
         synced => synced.map_err(failed),
     }
+}
+
+/// Whether both names are names of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let file = |path| fs::symlink_metadata(path).map(|seen| (seen.dev(), seen.ino()));
+    matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 fn folder_of(path: &Path) -> &Path {

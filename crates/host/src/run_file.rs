@@ -46,6 +46,13 @@ pub enum RunFileError {
     Read(#[from] ReadError),
 }
 
+impl RunFileError {
+    /// Whether there is no room for it.
+    pub fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Publish(error) if error.is_disk_full())
+    }
+}
+
 /// A published run file; removed when dropped.
 #[derive(Debug)]
 pub struct RunFile {
@@ -59,10 +66,17 @@ impl RunFile {
         let dir = data.join(RUN_DIR);
         create_private_dir(&dir)?;
         remove_stale_drafts(&dir)?;
+        let file = Self { path };
+        file.update(facts)?;
+        Ok(file)
+    }
+
+    /// Replaces what the file says.
+    pub fn update(&self, facts: &impl Serialize) -> Result<(), RunFileError> {
         let json = serde_json::to_vec(facts);
-        let json = json.map_err(|source| RunFileError::Encode { path: path.clone(), source })?;
-        durable_publish(&path, &json)?;
-        Ok(Self { path })
+        let encode = |source| RunFileError::Encode { path: self.path.clone(), source };
+        durable_publish(&self.path, &json.map_err(encode)?)?;
+        Ok(())
     }
 }
 
@@ -99,6 +113,8 @@ mod tests {
         assert_eq!(read(), None);
         let running = RunFile::publish(dir.path(), "site", &17).unwrap();
         assert_eq!(read(), Some(17));
+        running.update(&18).unwrap();
+        assert_eq!(read(), Some(18));
         drop(running);
         assert_eq!(read(), None);
     }

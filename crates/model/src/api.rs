@@ -3,6 +3,11 @@
 //! Paths are built from ids, never from names; a name is resolved first ([`Resolve`]). Times are RFC
 //! 3339 in UTC. Lists are pages: `{"items": [...], "next": CURSOR}`.
 
+mod component;
+mod credential;
+mod query;
+mod signature;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +22,11 @@ use crate::object::Kind;
 use crate::period::Period;
 use crate::policy::KeySignature;
 use crate::state::Word;
+
+pub use self::component::ComponentState;
+pub use self::credential::{CredentialView, TokenView};
+pub use self::query::{QueryAnswer, QueryRequest};
+pub use self::signature::{SignAnswer, SignRequest};
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

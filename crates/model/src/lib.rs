@@ -39,6 +39,7 @@ pub mod package;
 pub mod period;
 pub mod policy;
 pub mod problem;
+pub mod schema;
 pub mod settings;
 pub mod sign;
 pub mod state;

@@ -107,8 +107,10 @@ impl Object {
             return Err(vec![Problem { field: "apiVersion".into(), detail }]);
         }
         // What `get` adds beside the name is the site's, not the author's.
+        seen_revision(&envelope.metadata)?;
         if let Some(fields) = envelope.metadata.as_object_mut() {
             fields.remove("id");
+            fields.remove("revision");
         }
         let metadata: Metadata = typed("metadata", envelope.metadata)?;
         let spec = match envelope.kind.as_str() {
@@ -123,6 +125,12 @@ impl Object {
         let object = Self { metadata, spec };
         let problems = object.check();
         if problems.is_empty() { Ok(object) } else { Err(problems) }
+    }
+
+    /// The revision of the object that a document was made from: `metadata.revision`, as `get` wrote
+    /// it. `None`: the author did not look, or does not care what the object says now.
+    pub fn expected_revision(document: &serde_json::Value) -> Option<u64> {
+        document.get("metadata").and_then(|metadata| seen_revision(metadata).ok().flatten())
     }
 
     /// The document, fields in the order of this file: what `export` prints.
@@ -154,6 +162,17 @@ impl Object {
             Spec::Advertisement(spec) => spec.check(),
         });
         problems
+    }
+}
+
+/// `revision` of a document's metadata.
+fn seen_revision(metadata: &serde_json::Value) -> Result<Option<u64>, Vec<Problem>> {
+    match metadata.get("revision") {
+        None => Ok(None),
+        Some(revision) => revision.as_u64().map(Some).ok_or_else(|| {
+            let detail = format!("{revision}; it is the number that `get` wrote");
+            vec![Problem { field: "metadata.revision".into(), detail }]
+        }),
     }
 }
 

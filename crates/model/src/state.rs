@@ -501,10 +501,15 @@ pub enum Verdict {
 /// The one rule of precedence: nobody moves what the device ended, except that the device itself may
 /// say that a success was undone; the device moves everything else; the site moves only what was
 /// never started, and it may declare lost what has not ended. `withdrawn(left-collection)` is the
-/// one end that rejoining opens again, for both.
+/// one end that rejoining opens again, for both. A device says it of everything that it is no longer
+/// offered; where the site has ended the obligation it knows the better reason, which stays.
 pub fn judge(current: &State, decided: Author, new: &State, author: Author) -> Verdict {
     if let State::Withdrawn { why: Withdrawal::LeftCollection } = current {
         return Verdict::Applied;
+    }
+    let left = State::Withdrawn { why: Withdrawal::LeftCollection };
+    if current.word().is_terminal() && decided == Author::Site && *new == left {
+        return Verdict::Late;
     }
     let ended_by_device = current.word().is_terminal() && decided == Author::Device;
     let undone = matches!(current, State::Succeeded { .. }) && new.word() == Word::RolledBack;
@@ -554,6 +559,18 @@ mod tests {
         check(gone, Device, State::Targeted, Site, Verdict::Applied);
         let deleted = State::Withdrawn { why: Withdrawal::Deleted };
         check(deleted, Site, State::Targeted, Site, Verdict::Late);
+    }
+
+    #[test]
+    fn a_device_that_is_offered_nothing_does_not_know_better_why() {
+        use Author::{Device, Site};
+        let left = State::Withdrawn { why: Withdrawal::LeftCollection };
+        let deleted = State::Withdrawn { why: Withdrawal::Deleted };
+        let expired = State::Expired { why: Expiry::Advertisement };
+        check(deleted.clone(), Site, left.clone(), Device, Verdict::Late);
+        check(expired, Site, left.clone(), Device, Verdict::Late);
+        check(deleted, Site, State::Accepted, Device, Verdict::Applied);
+        check(left.clone(), Site, left, Device, Verdict::Applied);
     }
 
     #[test]

@@ -121,6 +121,12 @@ impl Device {
         }
     }
 
+    /// Whether its journal was lost and the account has not come yet.
+    pub(crate) fn awaits_account(&self) -> bool {
+        let memory = self.journal.read().memory.as_ref();
+        memory.map_or(self.memory_lost.is_some(), |memory| memory.awaits_account)
+    }
+
     /// The node that it is.
     pub(crate) fn node(&self) -> Node {
         Node::Device(self.index)
@@ -188,7 +194,9 @@ impl Device {
             tick: None,
         });
         let (boot, facts, seed) = (self.boot_id(), self.facts.clone(), core.dice.bits());
-        self.tell(core, number, Input::Started { boot, facts, zone: TimeZone::UTC, seed });
+        let found = self.found_runs(core);
+        let zone = TimeZone::UTC;
+        self.tell(core, number, Input::Started { boot, facts, zone, seed, found });
     }
 
     /// The network has come up.
@@ -251,7 +259,8 @@ impl Device {
         core.note(self.node(), format_args!("its wall clock is now {by} ms wrong"));
     }
 
-    /// The journal is lost; the next agent begins a new incarnation. Only if one is in reserve.
+    /// The journal is lost; the next agent begins a new incarnation. Only if one is in reserve. Now and
+    /// then the whole disk is lost, and the run folders with it.
     pub(crate) fn lose_memory(
         &mut self,
         core: &mut Core,
@@ -268,7 +277,13 @@ impl Device {
         let stream = (self.id, self.incarnation);
         let head = core.truth.head(stream);
         core.truth.lost_streams.insert(stream, head);
-        if site_through < head {
+        let untold = site_through < head;
+        let whole_disk = core.dice.per_mille(250);
+        if whole_disk {
+            self.lose_folders(core);
+        }
+        // A restored site has forgotten what it relieved the device of, and with that its run folder.
+        if untold && (whole_disk || core.truth.restored) {
             for key in self.journal.read().obligations.keys() {
                 core.truth.destroyed.insert((self.index, key.clone()));
             }
@@ -276,6 +291,15 @@ impl Device {
         self.journal.wipe();
         self.incarnation = next;
         self.memory_lost = Some("the journal was gone".to_owned());
+    }
+
+    /// The run folders are lost too.
+    fn lose_folders(&mut self, core: &mut Core) {
+        core.seen.world(Rare::DiskLost);
+        core.note(self.node(), format_args!("loses its whole disk"));
+        self.cut_power(core);
+        self.folders.clear();
+        core.truth.disks_lost.insert(self.index);
     }
 
     /// Whether the machine must restart before an obligation can end, and does so.

@@ -24,11 +24,13 @@ pub enum Plant {
     ActedBeforeSynced,
     /// The supervisor starts the program before it has recorded that it does.
     ExecutedBeforeEntered,
+    /// An agent that lost its journal does not read the run folders.
+    RunFoldersNotRead,
 }
 
 impl Plant {
     /// Every one of them.
-    pub const ALL: [Plant; 10] = [
+    pub const ALL: [Plant; 11] = [
         Plant::AcknowledgedBeforeCommit,
         Plant::RandomNameAsKey,
         Plant::AccessPointReceiptRelieves,
@@ -39,6 +41,7 @@ impl Plant {
         Plant::SecondLaunchWithoutLock,
         Plant::ActedBeforeSynced,
         Plant::ExecutedBeforeEntered,
+        Plant::RunFoldersNotRead,
     ];
 
     /// The name on the command line.
@@ -54,6 +57,7 @@ impl Plant {
             Plant::SecondLaunchWithoutLock => "second-launch-without-lock",
             Plant::ActedBeforeSynced => "acted-before-synced",
             Plant::ExecutedBeforeEntered => "executed-before-entered",
+            Plant::RunFoldersNotRead => "run-folders-not-read",
         }
     }
 }

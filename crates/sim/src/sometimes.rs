@@ -25,6 +25,8 @@ pub enum Rare {
     Wiped,
     /// A device lost its journal.
     MemoryLost,
+    /// A device lost its whole disk, run folders and all.
+    DiskLost,
     /// The site was restored from a backup.
     Restored,
     /// A wall clock jumped.
@@ -39,7 +41,7 @@ pub enum Rare {
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 15] = [
+    pub const ALL: [Rare; 16] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -50,6 +52,7 @@ impl Rare {
         Rare::SiteCrashedAfterCommit,
         Rare::Wiped,
         Rare::MemoryLost,
+        Rare::DiskLost,
         Rare::Restored,
         Rare::ClockJumped,
         Rare::JoinedLate,

@@ -43,8 +43,10 @@ pub(crate) struct Truth {
     pub executions: Vec<Execution>,
     /// The chain at each place of each stream, from the moment it was durable on the device.
     pub chains: BTreeMap<(DeviceId, Incarnation), Vec<Digest>>,
-    /// Obligations of which a device's lost journal knew more than the site: nobody can know any
-    /// more what was executed for them.
+    /// Devices whose whole disk was lost.
+    pub disks_lost: BTreeSet<usize>,
+    /// Obligations of which a device's lost disk knew more than the site, or its lost journal more
+    /// than a restored site: nobody can know any more what was executed for them.
     pub destroyed: BTreeSet<(usize, Key)>,
     /// Streams whose journal was lost, and the last message that was durable.
     pub lost_streams: BTreeMap<(DeviceId, Incarnation), Sequence>,

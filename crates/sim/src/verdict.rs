@@ -2,7 +2,6 @@
 
 use muster_agent_core::input::Ending;
 use muster_agent_core::saved::Key as DeviceKey;
-use muster_model::id::Incarnation;
 use muster_model::state::{EvidenceKind, Interruption, Rule, State, Waiting};
 use muster_site_core::device::Admission;
 use muster_site_core::obligation::{Key, ObligationRow};
@@ -47,10 +46,6 @@ fn open(core: &Core, store: &Store, key: &Key) -> Option<String> {
     if *admission == Admission::Retired || !core.truth.is_honest(key.device) {
         return None;
     }
-    // Words to a restored site about occurrences that it did not mean yet lie set aside.
-    if core.truth.restored && store.has_strays(key.device) {
-        return None;
-    }
     let say = |state: &str| Some(format!("{} on {} is {state}", key.occurrence, key.device));
     let Some(row) = store.rows.get(key) else { return say("targeted") };
     let advertised = store.advertisements.get(&key.advertisement)?;
@@ -85,16 +80,13 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
             .devices
             .get(&device.id)
             .is_none_or(|row| row.device.admission == Admission::Retired);
-        // Words to a restored site about occurrences that it did not mean yet lie set aside.
-        let strays = core.truth.restored && site.store.has_strays(device.id);
-        if retired || strays || core.truth.destroyed.contains(&(device.index, key.clone())) {
+        if retired || core.truth.destroyed.contains(&(device.index, key.clone())) {
             continue;
         }
         let done: Vec<&Execution> =
             executions.iter().filter(|one| one.device == device.index && one.key == key).collect();
-        // Who lost the memory of a run and is no longer offered it cannot judge its exit record: what
-        // the publisher calls success stands in a manifest that nothing names any more.
-        let forgotten = device.incarnation > Incarnation(1)
+        // The exit record of a run that the account named went with the disk.
+        let forgotten = core.truth.disks_lost.contains(&device.index)
             && row.state == State::Interrupted { cause: Interruption::MemoryLost };
         if forgotten {
             continue;
@@ -120,7 +112,7 @@ fn compare_execution(core: &mut Core, devices: &[Device], site: &Site, execution
         device: device.id,
     };
     // A restored site may never have heard of the advertisement: then its messages are set aside.
-    let unknown = core.truth.restored && (!store.is_targeted(&key) || store.has_strays(device.id));
+    let unknown = core.truth.restored && !store.is_targeted(&key);
     if retired || destroyed || unknown {
         return;
     }

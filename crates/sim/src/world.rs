@@ -1,6 +1,7 @@
 //! One world: a site, an access point, a fleet, and everything that happens to them, until it is
 //! healed and everything has come to its end, or an invariant does not hold.
 
+use muster_agent_core::saved::Key;
 use muster_model::id::Incarnation;
 use muster_site_core::device::{Admission, Device as SiteDevice};
 
@@ -333,11 +334,25 @@ impl World {
                 let through = self.site.store.through(one.id, one.incarnation);
                 one.lose_memory(core, through);
             }
-            Strike::Restore => self.site.restore(core),
+            Strike::Restore => self.restore_site(),
             Strike::SupervisorKill => self.devices[device].kill_some_supervisor(core),
             Strike::Reconnect(_) => {}
         }
         self.schedule(strike);
+    }
+
+    /// A device that lost its journal is given the account of a site that has forgotten, too: nobody
+    /// remembers what the site had relieved it of.
+    fn restore_site(&mut self) {
+        let Self { core, devices, site, .. } = self;
+        for device in devices.iter().filter(|device| device.awaits_account()) {
+            let rows = site.store.rows.keys().filter(|key| key.device == device.id);
+            core.truth.destroyed.extend(rows.map(|key| {
+                let (advertisement, occurrence) = (key.advertisement, key.occurrence.clone());
+                (device.index, Key { advertisement, occurrence })
+            }));
+        }
+        site.restore(core);
     }
 
     fn administer(&mut self) {

@@ -43,4 +43,5 @@ planted! {
     second_launch_without_lock_is_found => SecondLaunchWithoutLock,
     acted_before_synced_is_found => ActedBeforeSynced,
     executed_before_entered_is_found => ExecutedBeforeEntered,
+    run_folders_not_read_is_found => RunFoldersNotRead,
 }

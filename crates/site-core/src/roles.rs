@@ -123,6 +123,8 @@ actions! {
     ReadinessRead = "readiness.read", PEOPLE;
     /// Exchange a token for a session.
     LogOn = "log-on", ANYONE;
+    /// Give up one's own session.
+    LogOff = "log-off", PEOPLE;
     /// Exchange a token for an identity.
     DeviceEnroll = "device.enroll", ANYONE;
     /// A new certificate; the request itself is signed by the device.
@@ -164,6 +166,8 @@ actions! {
     MessagesRead = "messages.read", LOOKERS;
     /// Changes as they happen.
     Watch = "watch", PEOPLE;
+    /// Questions in SQL over everything that is meant for people.
+    QueryRead = "query.read", ADMIN | AUDITOR;
 
     /// Run again, for named devices.
     AdvertisementRerun = "advertisement.rerun", ADMIN | HELP;
@@ -195,6 +199,10 @@ actions! {
     TokenCreate = "token.create", ADMIN;
     /// Make a token void.
     TokenRevoke = "token.revoke", ADMIN;
+    /// Who is logged on, without the secrets.
+    CredentialRead = "credential.read", ADMIN | AUDITOR;
+    /// End somebody's session.
+    CredentialRevoke = "credential.revoke", ADMIN;
     /// Settings of the site.
     SettingsRead = "settings.read", PEOPLE;
     /// Change them.

@@ -52,6 +52,21 @@ fn the_first_message_says_that_the_memory_was_lost() {
 }
 
 #[test]
+fn an_account_for_another_memory_is_an_answer_and_the_question_comes_again() {
+    let mut world = forgetful();
+    let asked = |world: &World| world.done.iter().filter(|e| **e == Effect::FetchAccount).count();
+    let (device, incarnation) = (world.identity.device, Incarnation(1));
+    let account = Account { device, incarnation, epoch: EPOCH, obligations: Vec::new() };
+    world.give(Input::AccountArrived(account));
+    assert_eq!(asked(&world), 1);
+    world.serve();
+    // The poll that was asked meanwhile is answered before the next question is due.
+    world.give(Input::NothingNew { site_time: None });
+    world.pass(Duration::from_secs(3));
+    assert_eq!(asked(&world), 2);
+}
+
+#[test]
 fn nothing_starts_or_is_said_of_obligations_before_the_account_has_come() {
     let mut world = forgetful();
     let offer = world.hello(1);

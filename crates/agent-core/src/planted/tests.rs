@@ -65,7 +65,7 @@ fn an_exit_record_is_cleaned_before_its_outcome_is_saved() {
     world.offer(vec![offer]);
     let run = world.run();
     world.give(Input::RunSeen { run, evidence: RunEvidence::Exited(exited(0)) });
-    assert!(world.done.contains(&Effect::Clean(run)));
+    assert!(world.done.contains(&Effect::Discard(run)));
     assert_eq!(world.state(&key(1)), "running(attempt 1)");
     world.give(Input::Tick);
     assert_eq!(world.state(&key(1)), "succeeded(exit-code)");

@@ -1,6 +1,8 @@
 use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, EpochId};
 use muster_model::message::Body;
+use muster_model::policy::{KeySignature, Offer};
+use muster_model::sign::{PublicKey, Signature};
 use serde_json::json;
 
 use crate::input::{Found, Input, RunEvidence};
@@ -186,4 +188,53 @@ fn the_tag_of_the_policy_at_hand_goes_with_the_next_poll() {
     let tag = Digest::of(&world.policy.revision.to_le_bytes());
     assert!(world.done.iter().any(|effect| matches!(effect,
         crate::step::Effect::Poll { tag: Some(sent), .. } if *sent == tag)));
+}
+
+/// A device whose obligation ended before the site was restored, and is not offered it at first.
+fn ended_before_a_restore() -> (World, Offer) {
+    let mut world = World::new();
+    let offer = world.hello(1);
+    world.offer(vec![offer.clone()]);
+    world.policy.epoch = EpochId(uuid::Uuid::from_u128(0xe1));
+    world.offer(Vec::new());
+    (world, offer)
+}
+
+#[test]
+fn a_restored_site_that_means_the_device_anew_is_told_where_it_stands() {
+    let (mut world, offer) = ended_before_a_restore();
+    let told = world.story(&key(1)).len();
+    world.offer(vec![offer.clone()]);
+    assert_eq!(world.story(&key(1))[told..], ["succeeded(detected)"]);
+    assert_eq!(world.armed().len(), 1);
+    world.offer(vec![offer]);
+    assert_eq!(world.story(&key(1)).len(), told + 1, "once is enough");
+}
+
+#[test]
+fn a_site_that_was_never_restored_is_told_nothing_twice() {
+    let mut world = World::new();
+    let offer = world.hello(1);
+    world.offer(vec![offer.clone()]);
+    let told = world.story(&key(1)).len();
+    world.offer(Vec::new());
+    world.offer(vec![offer]);
+    assert_eq!(world.story(&key(1)).len(), told);
+}
+
+#[test]
+fn signatures_of_a_new_key_are_taken_over_and_nothing_starts_again() {
+    let mut world = World::new();
+    world.answers.endless = true;
+    let mut offer = world.hello(1);
+    world.offer(vec![offer.clone()]);
+    let reports = world.reports(&key(1)).len();
+    let signature = KeySignature { key: PublicKey([7; 32]), signature: Signature([9; 64]) };
+    offer.package.signatures.push(signature);
+    world.offer(vec![offer.clone()]);
+    let saved = &world.journal.saved;
+    let obligation = saved.obligations.iter().find(|record| record.key == key(1)).unwrap();
+    assert_eq!(obligation.package.as_ref(), Some(&offer.package));
+    assert_eq!(saved.contents[0].package, offer.package);
+    assert_eq!(world.reports(&key(1)).len(), reports, "nothing was said anew");
 }

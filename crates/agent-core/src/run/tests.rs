@@ -88,10 +88,10 @@ fn the_folder_of_an_attempt_that_was_taken_back_is_cleaned_at_the_end() {
     let mut world = running(json!({}), true);
     let run = world.run();
     world.give(Input::ArmFailed { run, wait: Some(Waiting::Disk), why: "full".into() });
-    assert!(!world.done.contains(&Effect::Clean(run)));
+    assert!(!world.done.contains(&Effect::Discard(run)));
     world.offer(Vec::new());
     assert_eq!(world.state(&key(1)), "withdrawn(left-collection)");
-    assert!(world.done.contains(&Effect::Clean(run)));
+    assert!(world.done.contains(&Effect::Discard(run)));
 }
 
 #[test]

@@ -40,7 +40,13 @@ fn an_agent_that_is_restarted_again_and_again_says_so_once() {
 fn a_second_started_is_ignored() {
     let mut world = World::new();
     let boot = BootId("other".into());
-    let step = world.give(Input::Started { boot, facts: facts(), zone: TimeZone::UTC, seed: 1 });
+    let step = world.give(Input::Started {
+        boot,
+        facts: facts(),
+        zone: TimeZone::UTC,
+        seed: 1,
+        found: Vec::new(),
+    });
     assert_eq!(step.writes, []);
 }
 

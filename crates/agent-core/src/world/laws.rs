@@ -1,5 +1,6 @@
 //! The laws that every step of every machine obeys.
 
+use muster_model::id::Sequence;
 use muster_model::message::{Body, Message};
 use muster_model::state::{Author, Verdict, judge};
 
@@ -22,12 +23,17 @@ impl World {
             .collect();
         for write in &step.writes {
             let Write::Obligation(row) = write else { continue };
+            let decided = match before.record(&row.key) {
+                // What the account told may be the site's own decision.
+                Some(old) if old.reported_in == Sequence(0) => Author::Site,
+                _ => Author::Device,
+            };
             let old = before.state(&row.key);
             if old != Some(&row.reported) && !(told && old.is_none()) {
                 assert!(messages.iter().any(|message| reports(message, row)), "silent: {row:?}");
             }
             if let Some(old) = old.filter(|old| **old != row.reported) {
-                let verdict = judge(old, Author::Device, &row.reported, Author::Device);
+                let verdict = judge(old, decided, &row.reported, Author::Device);
                 assert_eq!(verdict, Verdict::Applied, "{old} -> {}", row.reported);
             }
         }
@@ -62,7 +68,13 @@ impl World {
                     };
                     assert_eq!(self.done.iter().find(same), None, "launched twice");
                 }
-                Effect::Clean(run) => assert_eq!(saved(*run), None, "cleaned before it was saved"),
+                Effect::Clean(run) => {
+                    let told = saved(*run).and_then(|record| record.told_in);
+                    assert!(told.is_some(), "cleaned before it was told");
+                }
+                Effect::Discard(run) => {
+                    assert_eq!(saved(*run), None, "discarded and not forgotten")
+                }
                 Effect::Fetch(package) => {
                     let held = |row: &&crate::saved::ContentRecord| row.package == *package;
                     assert!(self.journal.saved.contents.iter().any(|row| held(&row)), "not saved");

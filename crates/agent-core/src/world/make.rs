@@ -3,8 +3,8 @@
 use muster_model::advertisement::{At, OfflineFor};
 use muster_model::digest::Digest;
 use muster_model::facts::Facts;
-use muster_model::id::{AdvertisementId, Incarnation};
-use muster_model::message::Message;
+use muster_model::id::{AdvertisementId, BootId, Incarnation};
+use muster_model::message::{Message, RunId};
 use muster_model::package::{Detection, Program};
 use muster_model::period::Period;
 use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, PinnedPackage, Policy};
@@ -12,8 +12,9 @@ use muster_model::settings::Settings;
 
 use super::{DEVICE, EPOCH, NOON, World};
 use crate::agent::Identity;
-use crate::input::{Ending, Exit, Manifested};
+use crate::input::{Ending, Exit, FoundRun, Manifested, RunEvidence};
 use crate::saved::{Kept, Key};
+use crate::step::Launch;
 
 pub(crate) fn read(kept: &Kept) -> Message {
     let message: Message = serde_json::from_slice(&kept.bytes).expect("a message");
@@ -79,6 +80,28 @@ pub(crate) fn exited(code: i32) -> Exit {
 
 pub(crate) fn ended(ending: Ending) -> Exit {
     Exit { ending, output: String::new(), result: None }
+}
+
+/// The folder of a run of the first incarnation, for the offer `n` of a world, as `evidence` shows it.
+pub(crate) fn found_run(offer: &Offer, manifested: &Manifested, evidence: RunEvidence) -> FoundRun {
+    let (incarnation, attempt) = (Incarnation(1), 1);
+    let occurrence = offer.occurrences[0].occurrence.clone();
+    let (advertisement, revision) = (offer.advertisement, offer.revision);
+    let launch = Launch {
+        run: RunId::of(DEVICE, incarnation, advertisement, revision, &occurrence, attempt),
+        launch: 1,
+        key: Key { advertisement, occurrence },
+        advertisement_name: offer.name.to_string(),
+        attempt,
+        uncounted: 0,
+        revision,
+        package: offer.package.clone(),
+        program: manifested.programs[0].clone(),
+        detection: manifested.detection.clone(),
+        boot: BootId("boot-1".into()),
+        grace: std::time::Duration::from_secs(1),
+    };
+    FoundRun { launch, evidence }
 }
 
 impl World {

@@ -22,7 +22,7 @@ impl Driver {
     /// Fetches a package. One that is being fetched already goes on.
     pub(super) fn fetch(&mut self, package: PinnedPackage) {
         let manifest = package.manifest;
-        self.packages.insert(manifest, package.clone());
+        self.setup.packages.insert(package.clone());
         if self.fetches.get(&manifest).is_some_and(|fetch| !fetch.is_finished()) {
             return;
         }
@@ -35,7 +35,7 @@ impl Driver {
     }
 
     pub(super) fn drop_content(&mut self, manifest: Digest) {
-        self.packages.remove(&manifest);
+        self.setup.packages.remove(manifest);
         if let Some(fetch) = self.fetches.remove(&manifest) {
             fetch.abort();
         }
@@ -50,7 +50,7 @@ impl Driver {
     /// Runs a detection in a copy of its own, which goes with it.
     pub(super) fn detect(&mut self, key: Key, manifest: Digest, detection: Detection) {
         let name = self.advertisement_name(&key);
-        let Some(package) = self.packages.get(&manifest).cloned() else {
+        let Some(package) = self.setup.packages.get(manifest) else {
             let found = Found::Error("its package is not kept".to_owned());
             return self.answer(async move { Input::Detected { key, found } });
         };
@@ -93,7 +93,14 @@ impl Setup {
     pub(super) async fn fetch(&self, package: &PinnedPackage, mailbox: &Mailbox) -> ContentNews {
         let manifest = package.manifest;
         let tell = |news| mailbox.offer(Input::Content { manifest, news });
-        let news = self.contents.fetch(package, &self.trust.trust(), &self.transport, tell).await;
+        let mut news =
+            self.contents.fetch(package, &self.trust.trust(), &self.transport, tell).await;
+        if let ContentNews::Refused { rule: Rule::PublisherRefused, .. } = &news
+            && let Some(newer) = self.packages.newer(package, self.trust.number()).await
+        {
+            let trust = self.trust.trust();
+            news = self.contents.fetch(&newer, &trust, &self.transport, tell).await;
+        }
         match (news, self.trust.refused()) {
             // Whoever signed it may stand in a document that was not believed.
             (ContentNews::Refused { rule: Rule::PublisherRefused, why }, Some(refused)) => {
@@ -105,19 +112,27 @@ impl Setup {
     }
 
     /// Unpacks a package into `target`, checking every byte. What has gone missing here since it was
-    /// fetched is fetched again, once.
+    /// fetched is fetched again, once; a publisher is refused only by what belongs together.
     pub(super) async fn unpack(
         self: &Arc<Self>,
         package: &PinnedPackage,
         target: PathBuf,
     ) -> Result<(), UnpackError> {
         let first = self.try_unpack(package, target.clone()).await;
-        if !matches!(first, Err(UnpackError::Unavailable { .. })) {
-            return first;
+        match &first {
+            Err(UnpackError::Refused { rule: Rule::PublisherRefused, .. }) => {
+                match self.packages.newer(package, self.trust.number()).await {
+                    Some(newer) => self.try_unpack(&newer, target).await,
+                    None => first,
+                }
+            }
+            Err(UnpackError::Unavailable { .. }) => {
+                let source = &self.transport;
+                self.contents.fetch(package, &self.trust.trust(), source, |_| ()).await;
+                self.try_unpack(package, target).await
+            }
+            _ => first,
         }
-        let source = &self.transport;
-        self.contents.fetch(package, &self.trust.trust(), source, |_| ()).await;
-        self.try_unpack(package, target).await
     }
 
     async fn try_unpack(

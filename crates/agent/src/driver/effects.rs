@@ -41,6 +41,7 @@ impl Driver {
             Effect::Inspect(run) => self.inspect(run),
             Effect::Stop(run) => self.stop(run),
             Effect::Clean(run) => self.clean(run),
+            Effect::Discard(run) => self.discard(run),
             Effect::Release(key) => self.release(&key),
         }
     }

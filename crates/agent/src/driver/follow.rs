@@ -83,9 +83,25 @@ impl Driver {
         });
     }
 
-    /// Removes a run's folder; its outcome is saved.
+    /// Removes what is large of a run's folder; its outcome is saved.
     pub(super) fn clean(&mut self, run: RunId) {
         self.supervisors.remove(&run);
+        let folder = self.setup.folder_of(run);
+        self.tasks.spawn_blocking(move || {
+            if let Err(error) = folder.slim() {
+                tracing::warn!(%run, %error, "the run's folder keeps what it need not");
+            }
+        });
+    }
+
+    /// Removes a run's folder; the site has its outcome. The folder is the second witness that the run
+    /// was started, so it stays, until the next start sweeps it, while the first one lies in the log.
+    pub(super) fn discard(&mut self, run: RunId) {
+        self.supervisors.remove(&run);
+        if !self.journal.settle() {
+            tracing::debug!(%run, "the run's folder stays until the journal is settled");
+            return;
+        }
         let setup = self.setup.clone();
         self.tasks.spawn_blocking(move || setup.remove_run(run));
     }

@@ -20,11 +20,10 @@ use muster_agent_core::step::Launch;
 use muster_host::failpoint::{self, Point, When};
 use muster_host::publish;
 use muster_model::message::RunId;
-use muster_model::policy::PinnedPackage;
 use muster_model::state::Waiting;
 
 use super::{Driver, Setup};
-use crate::contents::{UnpackError, remove_copy};
+use crate::contents::UnpackError;
 use crate::env::{self, Purpose, RunPurpose};
 use crate::mailbox::{Mailbox, News};
 use crate::run_folder::{RunFolder, RunFolderError, RunLock, RunSpec};
@@ -42,17 +41,14 @@ enum Unprepared {
     Clear(#[source] io::Error),
     #[error("failed to make a private copy of the content")]
     Unpack(#[from] UnpackError),
-    #[error("its package is not kept")]
-    NoPackage,
 }
 
 impl Driver {
     /// Prepares a run's folder. The answer is `Prepared`, or an input that says why not.
     pub(super) fn prepare(&mut self, launch: Box<Launch>) {
-        let package = self.packages.get(&launch.manifest).cloned();
         let (setup, mailbox) = (self.setup.clone(), self.mailbox.clone());
         self.tasks.spawn(async move {
-            match setup.prepare(&launch, package).await {
+            match setup.prepare(&launch).await {
                 Ok(held) => mailbox.put_news(News::Prepared(launch, held)).await,
                 Err(unprepared) => tell(&mailbox, &launch, unprepared).await,
             }
@@ -86,12 +82,7 @@ impl Setup {
         RunFolder::of(&self.data.join(crate::RUNS_DIR), run)
     }
 
-    async fn prepare(
-        self: &Arc<Self>,
-        launch: &Launch,
-        package: Option<PinnedPackage>,
-    ) -> Result<RunLock, Unprepared> {
-        let package = package.ok_or(Unprepared::NoPackage)?;
+    async fn prepare(self: &Arc<Self>, launch: &Launch) -> Result<RunLock, Unprepared> {
         let folder = self.folder_of(launch.run);
         folder.create()?;
         let Some(held) = folder.lock()? else {
@@ -101,11 +92,10 @@ impl Setup {
         if let Some(seen) = folder.begun(self.clock.boot_id())? {
             return Err(Unprepared::Seen(seen));
         }
-        for leftover in ["content", "tmp", "result", "output"] {
-            remove_copy(&folder.join(leftover)).map_err(Unprepared::Clear)?;
-        }
-        self.unpack(&package, folder.join("content")).await?;
+        folder.slim().map_err(Unprepared::Clear)?;
+        self.unpack(&launch.package, folder.join("content")).await?;
         publish::create_private_dir(&folder.join("tmp")).map_err(RunFolderError::from)?;
+        folder.write_intent(launch)?;
         folder.write_spec(&self.spec(launch, &folder))?;
         folder.raise_launch(&held, launch.launch)?;
         Ok(held)
@@ -138,7 +128,7 @@ impl Setup {
 }
 
 async fn tell(mailbox: &Mailbox, launch: &Launch, unprepared: Unprepared) {
-    let (run, manifest) = (launch.run, launch.manifest);
+    let (run, manifest) = (launch.run, launch.package.manifest);
     if let Unprepared::Folder(error) = &unprepared
         && error.is_fatal()
     {
@@ -154,9 +144,7 @@ async fn tell(mailbox: &Mailbox, launch: &Launch, unprepared: Unprepared) {
         }
         Unprepared::Folder(error) if error.is_disk_full() => Some(Waiting::Disk),
         Unprepared::Unpack(UnpackError::Disk { .. }) => Some(Waiting::Disk),
-        Unprepared::Unpack(UnpackError::Unavailable { .. }) | Unprepared::NoPackage => {
-            Some(Waiting::Content)
-        }
+        Unprepared::Unpack(UnpackError::Unavailable { .. }) => Some(Waiting::Content),
         _ => None,
     };
     mailbox.put(Input::ArmFailed { run, wait, why }).await;

@@ -1,28 +1,19 @@
 //! What the driver sees on the device itself: facts, time zone, paused components, leftovers of a crash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
-use muster_agent_core::input::Input;
-use muster_agent_core::saved::Saved;
-use muster_model::digest::Digest;
-use muster_model::policy::PinnedPackage;
+use muster_agent_core::input::{FoundRun, Input};
 
 use super::Driver;
 use super::content::DETECT_DIR;
 use crate::components;
 use crate::contents::remove_copy;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{self, RunFolder};
 
 /// How often files that an administrator writes are looked at: a pause takes hold within this time.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
-
-/// The packages that the machine keeps content of.
-pub(super) fn packages_of(saved: &Saved) -> BTreeMap<Digest, PinnedPackage> {
-    let packages = saved.contents.iter().map(|content| content.package.clone());
-    packages.map(|package| (package.manifest, package)).collect()
-}
 
 impl Driver {
     /// What changed on the device since the last look; one thing at a time.
@@ -56,20 +47,30 @@ impl Driver {
         }
     }
 
+    /// What the run folders show to an agent that lost its journal; nothing to any other.
+    pub(super) fn found_runs(&self) -> Vec<FoundRun> {
+        if !self.agent.awaits_account() {
+            return Vec::new();
+        }
+        let runs = self.setup.data.join(crate::RUNS_DIR);
+        run_folder::find_all(&runs, self.setup.clock.boot_id())
+    }
+
     /// Removes what effects of an earlier life left: copies of detections, content and run folders that
-    /// nothing names. Run folders stay while the account is awaited: they are evidence.
+    /// nothing names. Content and run folders stay while the account is awaited: folders are evidence,
+    /// and content may be needed to judge them.
     pub(super) async fn sweep(&mut self) {
-        let kept: BTreeSet<Digest> = self.packages.keys().copied().collect();
+        let kept = self.setup.packages.manifests();
         let runs = self.known_runs();
         let setup = self.setup.clone();
         let swept = tokio::task::spawn_blocking(move || {
             if let Err(error) = remove_copy(&setup.data.join(DETECT_DIR)) {
                 tracing::warn!(%error, "copies of detections stay");
             }
+            let Some(runs) = runs else { return };
             if let Err(error) = setup.contents.keep_only(&kept) {
                 tracing::warn!(why = %crate::chain_of(&error), "content that nothing needs stays");
             }
-            let Some(runs) = runs else { return };
             let folder = setup.data.join(crate::RUNS_DIR);
             for stray in std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok) {
                 let known = stray.file_name().to_str().is_some_and(|name| runs.contains(name));

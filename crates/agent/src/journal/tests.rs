@@ -261,3 +261,28 @@ fn on_a_full_disk_outcomes_still_fit_into_the_reserve() {
     std::fs::remove_file(disk.0.path().join("full")).unwrap();
     assert!(journal.has_reserve(), "room that comes back is taken");
 }
+
+/// How many of three messages are left when the log is damaged at its second frame.
+fn left_after_damage_of_the_log(settled: bool) -> usize {
+    let (data, mut journal) = journal_of(3);
+    assert!(!settled || journal.settle());
+    journal.commit(&step(4, "text")).unwrap();
+    // What a kill leaves: closing would move the log into the file.
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["journal.db", "journal.db-wal"] {
+        std::fs::copy(data.path().join(name), copy.path().join(name)).unwrap();
+    }
+    let log = copy.path().join("journal.db-wal");
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[5_000..7_000].fill(0xa5);
+    std::fs::write(&log, bytes).unwrap();
+    // A journal that is noticed to be damaged is none of this test's.
+    let saved = Journal::open(copy.path()).and_then(|journal| journal.load());
+    saved.map_or(0, |saved| saved.messages.len())
+}
+
+#[test]
+fn damage_of_the_log_forgets_nothing_that_was_settled() {
+    assert!(left_after_damage_of_the_log(true) >= 3);
+    assert!(left_after_damage_of_the_log(false) < 3, "or there is nothing to settle");
+}

@@ -65,6 +65,7 @@ impl Device {
             facts: Facts { agent_version: "1.2.3".to_owned(), ..Facts::default() },
             zone: jiff::tz::TimeZone::UTC,
             seed: 0,
+            found: Vec::new(),
         };
         this.give(started);
         this

@@ -2,9 +2,13 @@
 //! the same site times.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use muster_host::clock::Clock;
 use muster_model::clock::{TrustedTime, Wall};
+
+/// What is no leap of the site's time: less than any certificate has left when it is renewed.
+const LEAP_LEAST: Duration = Duration::from_secs(60 * 60);
 
 /// Trusted time: the last signed site time plus the boot time elapsed since. Clones share it.
 #[derive(Clone, Debug)]
@@ -19,13 +23,14 @@ impl TrustedClock {
         Self { clock, time: Arc::new(Mutex::new(time)) }
     }
 
-    /// Takes a site time whose signature was checked; true if it is the first.
+    /// Takes a site time whose signature was checked; true if it is the first, or later by a leap than
+    /// was known: what was good may have expired.
     pub fn learn(&self, site: Wall) -> bool {
         let now = self.clock.now();
         let mut time = self.lock();
-        let first = *time == TrustedTime::default();
+        let news = *time == TrustedTime::default() || site.since(time.at(now)) >= LEAP_LEAST;
         time.learn(site, now);
-        first
+        news
     }
 
     /// Goes on from `time` instead, unless a site time came meanwhile that is later.
@@ -65,5 +70,6 @@ mod tests {
         let site = time.wall().plus(std::time::Duration::from_secs(400 * 86_400));
         assert!(time.learn(site) && !time.learn(site));
         assert!(time.trusted().unwrap() >= site && time.wall() >= site);
+        assert!(time.learn(site.plus(LEAP_LEAST.mul_f32(1.1))), "a leap");
     }
 }

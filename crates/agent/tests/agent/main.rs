@@ -5,16 +5,16 @@
 #![allow(clippy::result_large_err)]
 
 mod device;
+mod lost_memory;
 mod site;
 
 use std::time::Duration;
 
 use muster_agent::identity::Identity;
-use muster_model::id::{AdvertisementId, EpochId, Incarnation};
-use muster_model::message::{Body, Report};
+use muster_model::id::{AdvertisementId, EpochId};
+use muster_model::message::Report;
 use muster_model::sign::PrivateKey;
 use muster_model::state::{EvidenceKind, Interruption, Rule, State, Word};
-use muster_model::wire::device::AccountEntry;
 
 use device::{Device, SmallDisk, run_agent, wait_for};
 use site::{Site, publisher};
@@ -201,62 +201,6 @@ fn altered_content_never_runs_and_comes_when_it_is_whole() {
     assert_eq!(device.marks(), 0);
     site.truth().objects = whole;
     device.reported(&site, ad, |report| report.state.word() == Word::Succeeded);
-}
-
-#[test]
-fn a_lost_memory_asks_for_its_account_and_runs_nothing_twice() {
-    let site = Site::start();
-    let mut device = Device::enrolled(&site);
-    let ad = advertise(&site, &device, "", r#", "rerun": "never""#);
-    device.start();
-    let report = device.reported(&site, ad, ended);
-    device.stop();
-    for name in ["journal.db", "journal.db-wal", "journal.db-shm"] {
-        let _ = std::fs::remove_file(device.data().join(name));
-    }
-    site.truth().account = vec![AccountEntry {
-        advertisement: ad,
-        occurrence: report.occurrence.clone(),
-        revision: report.revision,
-        state: report.state.clone(),
-        attempt: report.attempt,
-    }];
-    device.start();
-    let second = Incarnation(2);
-    wait_for(|| site.truth().streams.get(&second).is_some_and(|stream| !stream.is_empty()));
-    let first = site.truth().streams[&second][0].body.clone();
-    assert!(matches!(first, Body::MemoryLost { .. }), "{first:?}");
-    // A second advertisement shows that it has gone on after the account came.
-    let other = advertise(&site, &device, "", "");
-    device.reported(&site, other, ended);
-    assert!(site.truth().accounts_asked.contains(&second));
-    assert_eq!(device.marks(), 2, "once each");
-    // The next incarnation is handed out again in advance.
-    wait_for(|| {
-        let (_, enrolment) = Identity::load_enrolled(&device.data()).unwrap();
-        enrolment.next_incarnation == Some(Incarnation(3))
-    });
-}
-
-#[test]
-fn an_outcome_in_a_damaged_journal_still_arrives() {
-    let site = Site::start();
-    let mut device = Device::enrolled(&site);
-    site.truth().deaf = true;
-    let ad = advertise(&site, &device, "", r#", "rerun": "never""#);
-    device.start();
-    wait_for(|| device.status().obligations.iter().any(|one| one.state == Word::Succeeded));
-    device.stop();
-    let journal = rusqlite::Connection::open(device.data().join("journal.db")).unwrap();
-    journal.execute("UPDATE one SET body = '{' WHERE name = 'policy'", []).unwrap();
-    drop(journal);
-    site.truth().deaf = false;
-    device.start();
-    let report = device.reported(&site, ad, ended);
-    assert_eq!(report.state.word(), Word::Succeeded);
-    assert_eq!(device.marks(), 1);
-    assert!(device.data().join("journal.damaged-1.db").exists());
-    assert!(site.truth().streams.keys().eq(&[Incarnation(2)]), "the first never reached the site");
 }
 
 #[test]

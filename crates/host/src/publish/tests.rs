@@ -154,3 +154,19 @@ fn what_was_laid_out_can_be_written_on_a_full_disk() {
     draft.publish().unwrap();
     assert_eq!(read_limited(&path, 8 * 1024).unwrap().trim_ascii_end(), b"exit 0");
 }
+
+#[test]
+fn a_move_that_a_crash_cut_short_is_finished_and_a_taken_name_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+    durable_publish(&from, b"1").unwrap();
+    std::fs::hard_link(&from, &to).unwrap();
+    durable_move_new(&from, &to).unwrap();
+    assert_eq!(names(dir.path()), ["to"]);
+    durable_publish(&from, b"2").unwrap();
+    assert!(matches!(durable_move_new(&from, &to), Err(PublishError::Exists { .. })));
+    assert_eq!(
+        (read_limited(&from, 9).unwrap(), read_limited(&to, 9).unwrap()),
+        (b"2".into(), b"1".into())
+    );
+}

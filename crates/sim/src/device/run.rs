@@ -4,7 +4,7 @@
 //! hands the lock to the supervisor; the supervisor compares its launch number, records `entered`,
 //! executes, records `exit`, and holds the lock until it ends.
 
-use muster_agent_core::input::{Ending, Exit, Input, RunEvidence, RunResult};
+use muster_agent_core::input::{Ending, Exit, FoundRun, Input, RunEvidence, RunResult};
 use muster_agent_core::saved::Key;
 use muster_agent_core::step::Launch;
 use muster_model::message::RunId;
@@ -36,6 +36,7 @@ pub(super) enum Lock {
 /// A run's folder.
 pub(super) struct RunFolder {
     lock: Lock,
+    intent: File<Launch>,
     launch: File<u32>,
     entered: File<u64>,
     exit: File<Exit>,
@@ -58,6 +59,7 @@ impl RunFolder {
     fn new() -> Self {
         Self {
             lock: Lock::Free,
+            intent: File::missing(),
             launch: File::missing(),
             entered: File::missing(),
             exit: File::missing(),
@@ -66,6 +68,7 @@ impl RunFolder {
 
     pub(super) fn power_cut(&mut self, dice: &mut Dice) {
         self.lock = Lock::Free;
+        self.intent.power_cut(dice);
         self.launch.power_cut(dice);
         self.entered.power_cut(dice);
         self.exit.power_cut(dice);
@@ -114,7 +117,7 @@ impl Device {
                 launch: launch.launch,
                 attempt: launch.attempt,
                 program: launch.program,
-                manifest: launch.manifest,
+                manifest: launch.package.manifest,
                 running: None,
                 execution: None,
             },
@@ -130,6 +133,8 @@ impl Device {
             return Err(Cut);
         }
         if let Some(folder) = self.folders.get_mut(&launch.run) {
+            folder.intent.write(launch.clone());
+            folder.intent.sync();
             folder.launch.write(launch.launch);
             if !matches!(crash, Some((_, Moment::Unsynced))) {
                 folder.launch.sync();
@@ -209,11 +214,35 @@ impl Device {
         }
     }
 
-    /// The folder may go only when nobody needs it to tell how the run ended.
+    /// What the run folders show to an agent without a journal.
+    pub(super) fn found_runs(&mut self, core: &mut Core) -> Vec<FoundRun> {
+        if !self.awaits_account() || core.is_planted(Plant::RunFoldersNotRead) {
+            return Vec::new();
+        }
+        let intents: Vec<Launch> =
+            self.folders.values().filter_map(|folder| folder.intent.read().cloned()).collect();
+        let found = intents.into_iter().map(|launch| {
+            let evidence = self.evidence(core, launch.run);
+            FoundRun { launch, evidence }
+        });
+        found.collect()
+    }
+
+    /// The content of a folder may go only when the outcome is saved; what tells it stays.
     pub(super) fn clean(&mut self, core: &mut Core, run: RunId) {
+        let record = self.journal.durable().runs.get(&run);
+        if record.is_some_and(|record| record.told_in.is_none()) {
+            let found =
+                format!("{}: the content of run {run} goes before its outcome is saved", self.name);
+            core.violated("durable before effect", found);
+        }
+    }
+
+    /// The folder may go only when nobody needs it to tell how the run ended.
+    pub(super) fn discard(&mut self, core: &mut Core, run: RunId) {
         if self.journal.durable().runs.contains_key(&run) {
             let found =
-                format!("{}: the folder of run {run} goes before its outcome is saved", self.name);
+                format!("{}: the folder of run {run} goes before its outcome is told", self.name);
             core.violated("durable before effect", found);
         }
         let alive = self.folders.get(&run).is_some_and(|f| matches!(f.lock, Lock::Supervisor(_)));

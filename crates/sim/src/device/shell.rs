@@ -119,6 +119,7 @@ impl Device {
             Effect::Inspect(run) => self.inspect(core, run),
             Effect::Stop(run) => self.stop(core, run),
             Effect::Clean(run) => self.clean(core, run),
+            Effect::Discard(run) => self.discard(core, run),
             Effect::DropContent(_) | Effect::Release(_) => {}
         }
         Ok(())

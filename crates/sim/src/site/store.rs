@@ -64,8 +64,6 @@ pub(crate) struct StoredMessage {
     pub bytes: Vec<u8>,
     /// The report it carries, if it was taken.
     pub report: Option<Report>,
-    /// It was set aside.
-    pub set_aside: bool,
     /// It came late.
     pub late: bool,
     /// In which order the site took it.
@@ -171,11 +169,6 @@ impl Store {
         serde_json::from_slice(&stored.bytes).ok()
     }
 
-    /// Whether something that a device reported lies set aside.
-    pub(crate) fn has_strays(&self, device: DeviceId) -> bool {
-        self.messages.iter().any(|((sender, _, _), message)| *sender == device && message.set_aside)
-    }
-
     /// Makes the changes of a batch.
     pub(crate) fn take(&mut self, taken: &Taken) {
         let stream = (taken.stream.device, taken.stream.incarnation);
@@ -189,7 +182,6 @@ impl Store {
                 chain: accepted.chain,
                 bytes: accepted.bytes.clone(),
                 report,
-                set_aside: false,
                 late: accepted.late,
                 taken: order + index as u64,
             };
@@ -200,7 +192,6 @@ impl Store {
                 chain: aside.chain,
                 bytes: aside.bytes.clone(),
                 report: None,
-                set_aside: true,
                 late: false,
                 taken: order,
             };

@@ -1,0 +1,135 @@
+//! Run folders as evidence, for a device that lost its journal.
+//!
+//! The folders lie beside the journal and outlive it. Each says what was armed there ([`Launch`]) and
+//! what came of it, and stays until the site has the outcome. So where the account is silent, because
+//! the newest messages were lost with the journal, the folders still know what was started:
+//!
+//! ```text
+//! attempt of the folder > attempts of the account   the run is followed again, and judged as any other
+//! the account says it was running                    the same, with the program that was signed
+//! else                                               the site has its outcome: the folder goes
+//! ```
+//!
+//! A program that was never entered was not started: only the account can make it count.
+
+use muster_model::state::{State, Word};
+
+use crate::agent::Agent;
+use crate::draft::Draft;
+use crate::input::{FoundRun, RunEvidence};
+use crate::outcome::detects;
+use crate::report::Told;
+use crate::saved::{Key, ObligationRecord, RunRecord, Stage};
+use crate::sometimes::Branch;
+use crate::step::{Effect, Launch, Write};
+
+impl Agent {
+    /// Whether the account is awaited. Until it has come, the run folders are evidence: none may go,
+    /// and [`crate::input::Input::Started`] brings what they show.
+    pub fn awaits_account(&self) -> bool {
+        self.memory.awaits_account
+    }
+
+    /// Weighs what the folders showed against the account, which has just been taken. Attempts are
+    /// taken from the newest down, so that an older one finds a newer one counted.
+    pub(crate) fn take_found(&mut self, draft: &mut Draft) {
+        let mut found = std::mem::take(&mut self.found);
+        found.sort_by_key(|one| std::cmp::Reverse((one.launch.attempt, one.has_begun())));
+        for one in found {
+            let known = self.obligations.get(&one.launch.key);
+            if counts(known, &one) {
+                self.follow_again(draft, one.launch);
+            } else if one.evidence != RunEvidence::Alive {
+                draft.effect(Effect::Discard(one.launch.run));
+            }
+        }
+    }
+
+    fn follow_again(&mut self, draft: &mut Draft, launch: Launch) {
+        self.fired.note(Branch::FoundAgain);
+        let key = launch.key.clone();
+        let trusted = self.trusted(draft.now);
+        let attempt = launch.attempt;
+        let run = launch.run;
+        let record = self.obligations.entry(key.clone()).or_insert_with(|| {
+            ObligationRecord::told(key.clone(), launch.revision, 0, State::Targeted, trusted)
+        });
+        let told = record.stage == Stage::Recalled;
+        record.name.clone_from(&launch.advertisement_name);
+        record.revision = launch.revision;
+        record.package = Some(launch.package.clone());
+        record.program = launch.program.name.to_string();
+        record.attempts = attempt;
+        record.uncounted = launch.uncounted;
+        if detects(&launch.program, launch.detection.as_ref()) {
+            self.want_content(draft, &launch.package);
+        }
+        let record = RunRecord::of(launch);
+        draft.write(Write::Run(Box::new(record.clone())));
+        self.runs.insert(run, record);
+        self.set_stage(draft, &key, Stage::Running { run });
+        if !told {
+            let told = Told { run: Some(run), ..Told::default() };
+            self.report(draft, &key, State::Running { attempt }, told);
+        }
+        if self.policy.is_some() {
+            draft.effect(Effect::Inspect(run));
+        }
+    }
+
+    /// Looks at the folder of every run whose end is awaited.
+    pub(crate) fn inspect_runs(&self, draft: &mut Draft) {
+        for (run, record) in &self.runs {
+            if self.stage_of(&record.key) == Some(&Stage::Running { run: *run }) {
+                draft.effect(Effect::Inspect(*run));
+            }
+        }
+    }
+
+    pub(crate) fn stage_of(&self, key: &Key) -> Option<&Stage> {
+        self.obligations.get(key).map(|record| &record.stage)
+    }
+}
+
+/// Whether a folder tells more of its obligation than `known` does. What the device itself had ended
+/// stays ended; what the site ended in its place does not, because it had not heard of the run.
+fn counts(known: Option<&ObligationRecord>, found: &FoundRun) -> bool {
+    let stays = known.is_some_and(|record| {
+        let by_site =
+            matches!(record.reported.word(), Word::Withdrawn | Word::Expired | Word::Lost);
+        record.stage == Stage::Over && !by_site
+    });
+    if stays {
+        return false;
+    }
+    let attempts = known.map_or(0, |record| record.attempts);
+    let recalled = known.is_some_and(|record| record.stage == Stage::Recalled);
+    let attempt = found.launch.attempt;
+    (recalled && attempt == attempts) || (found.has_begun() && attempt > attempts)
+}
+
+impl FoundRun {
+    fn has_begun(&self) -> bool {
+        self.evidence != RunEvidence::NeverEntered
+    }
+}
+
+impl RunRecord {
+    fn of(launch: Launch) -> Self {
+        Self {
+            run: launch.run,
+            key: launch.key,
+            attempt: launch.attempt,
+            launch: launch.launch,
+            boot: launch.boot,
+            program: launch.program,
+            detection: launch.detection,
+            manifest: launch.package.manifest,
+            stopped: false,
+            told_in: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

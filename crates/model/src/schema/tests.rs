@@ -1,0 +1,159 @@
+//! The schema and `apply`, held against each other.
+
+use serde_json::{Value, json};
+
+use super::schema;
+use crate::object::Object;
+
+fn agrees(document: &Value) -> (bool, bool) {
+    let schema = jsonschema::draft202012::new(&schema()).unwrap();
+    (schema.is_valid(document), Object::from_value(document.clone()).is_ok())
+}
+
+#[track_caller]
+fn good(document: Value) {
+    assert_eq!(agrees(&document), (true, true), "schema, apply: {document:#}");
+}
+
+#[track_caller]
+fn bad(document: Value) {
+    assert_eq!(agrees(&document), (false, false), "schema, apply: {document:#}");
+}
+
+fn document(kind: &str, spec: Value) -> Value {
+    json!({"apiVersion": "muster/v1", "kind": kind, "metadata": {"name": "x"}, "spec": spec})
+}
+
+fn program(more: Value) -> Value {
+    let mut program = json!({"name": "go", "commandLine": "sh go.sh"});
+    program.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document("Package", json!({"version": "1", "programs": [program]}))
+}
+
+fn advertisement(more: Value) -> Value {
+    let mut spec = json!({"package": "hello", "program": "go", "collection": "lab"});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document("Advertisement", spec)
+}
+
+fn metadata(metadata: Value) -> Value {
+    json!({"apiVersion": "muster/v1", "kind": "Collection", "metadata": metadata, "spec": {}})
+}
+
+#[test]
+fn the_schema_is_one_of_its_draft() {
+    assert!(jsonschema::meta::is_valid(&schema()));
+}
+
+#[test]
+fn what_apply_takes_the_schema_takes() {
+    good(document("Collection", json!({})));
+    good(document(
+        "Collection",
+        json!({"members": ["d1"], "query": "device.os == 'linux'", "include": ["a"],
+            "exclude": ["b"], "limitTo": "all"}),
+    ));
+    good(program(json!({})));
+    good(program(json!({"commandLine": null, "command": ["sh", "go.sh"]})));
+    good(program(json!({
+        "maxRunTime": "1h 30m", "afterRunning": "program-restarts", "rerun": "always",
+        "attempts": 5, "retryDelays": ["1s"], "successCodes": [0, 3010], "restartCodes": [1641],
+        "achieves": "nothing", "platform": "windows", "runWhen": "nobody-logged-on", "disk": 4096,
+        "packageManager": "dpkg",
+    })));
+    good(document(
+        "Package",
+        json!({"version": "2.10", "content": "./hello", "supersedes": ["hullo"],
+            "description": "x", "detection": {"command": ["sh", "-c", "true"], "maxRunTime": "5s"},
+            "programs": [{"name": "go", "command": ["x"]}, {"name": "back", "commandLine": "y"}]}),
+    ));
+    good(advertisement(json!({})));
+    good(advertisement(json!({
+        "package": "hello@2.10", "expires": "2099-01-01T00:00:00Z", "offlineFor": "unlimited",
+        "description": "x", "assignments": [
+            {"at": "now"}, {"name": "late", "at": "2027-01-31T08:00:00"},
+            {"name": "later", "at": "2027-01-31T08:00:00+01:00"},
+        ],
+    })));
+    good(advertisement(json!({"track": "latest", "offlineFor": "90d"})));
+    good(metadata(json!({"name": "Adobe Reader 5 – français", "labels": {"team": ""}})));
+    let got = json!({"apiVersion": "muster/v1", "kind": "Collection",
+        "metadata": {"name": "x", "id": "4", "revision": 7, "formerly": "y"}, "spec": {},
+        "status": {"members": 3}});
+    good(got);
+}
+
+#[test]
+fn what_the_schema_refuses_apply_refuses() {
+    bad(json!("text"));
+    bad(json!({"apiVersion": "muster/v1", "kind": "Collection", "metadata": {"name": "x"}}));
+    bad(document("Deployment", json!({})));
+    bad(json!({"apiVersion": "v9", "kind": "Collection", "metadata": {"name": "x"}, "spec": {}}));
+    for name in ["", " x", "x ", "a/b", "a\nb", &"x".repeat(129)] {
+        bad(metadata(json!({"name": name})));
+    }
+    bad(metadata(json!({"name": "x", "colour": "red"})));
+    bad(metadata(json!({"name": "x", "labels": {"a/b": "c"}})));
+    bad(metadata(json!({"name": "x", "labels": {"a": "b".repeat(257)}})));
+    bad(metadata(json!({"name": "x", "revision": "7"})));
+    bad(document("Collection", json!({"member": []})));
+    bad(document("Collection", json!({"members": "d1"})));
+    bad(document("Collection", json!({"query": "x".repeat(9_000)})));
+    bad(document("Package", json!({"programs": [{"name": "go", "command": ["x"]}]})));
+    bad(document(
+        "Package",
+        json!({"version": 2.10, "programs": [{"name": "go", "command": ["x"]}]}),
+    ));
+    bad(document(
+        "Package",
+        json!({"version": "1@2", "programs": [{"name": "go", "command": ["x"]}]}),
+    ));
+    bad(document("Package", json!({"version": "1", "programs": []})));
+    bad(program(json!({"command": ["x"]})));
+    bad(program(json!({"commandLine": null})));
+    bad(program(json!({"commandLine": ""})));
+    for wrong in [
+        json!({"colour": "red"}),
+        json!({"maxRunTime": "soon"}),
+        json!({"maxRunTime": 10}),
+        json!({"afterRunning": "restart"}),
+        json!({"rerun": "sometimes"}),
+        json!({"attempts": 0}),
+        json!({"attempts": 101}),
+        json!({"retryDelays": []}),
+        json!({"successCodes": []}),
+        json!({"successCodes": ["0"]}),
+        json!({"achieves": "some"}),
+        json!({"platform": "plan9"}),
+        json!({"runWhen": "never"}),
+        json!({"disk": -1}),
+        json!({"packageManager": "rpm"}),
+    ] {
+        bad(program(wrong));
+    }
+    for wrong in [
+        json!({"package": ""}),
+        json!({"program": ""}),
+        json!({"track": "newest"}),
+        json!({"expires": "soon"}),
+        json!({"offlineFor": "long"}),
+        json!({"assignments": [{"at": "soon"}]}),
+        json!({"assignments": [{"name": "x"}]}),
+        json!({"assignments": [{"at": "now", "whenever": true}]}),
+        json!({"colour": "red"}),
+    ] {
+        bad(advertisement(wrong));
+    }
+}
+
+#[test]
+fn contradictions_are_for_apply_alone() {
+    for document in [
+        program(json!({"rerun": "never", "attempts": 2})),
+        program(json!({"restartCodes": [0]})),
+        program(json!({"maxRunTime": "8d"})),
+        advertisement(json!({"package": "hello@1", "track": "latest"})),
+    ] {
+        assert_eq!(agrees(&document), (true, false), "{document:#}");
+    }
+}
