@@ -15,5 +15,6 @@ mod tasks;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use app::component::{component_states, set_component};
 pub use app::device_service::{DeviceRefusal, DeviceReply, DeviceService, Presented};
 pub use role::{InitOptions, RunningSite, SiteError, init, run, run_until};

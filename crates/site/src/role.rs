@@ -24,6 +24,9 @@ pub enum SiteError {
     /// Its folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// Which of its components are paused.
+    #[error(transparent)]
+    Components(#[from] muster_host::components::ComponentError),
     /// Another process uses the folder.
     #[error(transparent)]
     Lock(#[from] LockError),

@@ -23,7 +23,7 @@ use super::change::Change;
 use super::error::{AppError, Kind, Outcome, Refusal};
 use super::graph::{Collections, object};
 use super::live::package_spec;
-use super::{App, Who, object as objects};
+use super::{App, Who, object as objects, package};
 use crate::store::{ObjectRow, Read};
 
 impl App {
@@ -41,6 +41,7 @@ impl App {
             graph: None,
             written: false,
         };
+        applying.check_revisions(&request, &documents).await?;
         applying.packages(&documents).await?;
         applying.collections(&documents).await?;
         applying.advertisements(&documents).await?;
@@ -108,6 +109,38 @@ struct Applying<'a> {
 }
 
 impl Applying<'_> {
+    /// Refuses a document that was made from another revision of its object than the newest: what
+    /// somebody else wrote meanwhile would be lost.
+    async fn check_revisions(
+        &mut self,
+        request: &ApplyRequest,
+        documents: &[Object],
+    ) -> Outcome<()> {
+        for (i, document) in documents.iter().enumerate() {
+            let seen = request.documents.get(i).and_then(Object::expected_revision);
+            let Some(seen) = seen else { continue };
+            let (kind, name) = (document.kind(), &document.metadata.name);
+            let row = which(&mut self.change.tx, kind, document).await?;
+            let newest = row.map(|row| row.changed.0);
+            if newest == Some(seen) {
+                continue;
+            }
+            let detail = match newest {
+                Some(newest) => format!(
+                    "{} `{name}` changed meanwhile: the document is of revision {seen}, the object \
+                     of {newest}",
+                    kind.word()
+                ),
+                None => format!("{} `{name}` is not there any more", kind.word()),
+            };
+            let hint = "`muster diff` shows what would change; get it again, or take \
+                        metadata.revision out to overwrite it";
+            let refusal = Refusal::new(Kind::Stale, detail).hint(hint).at(i);
+            return Err(Refusal { field: Some("metadata.revision".to_owned()), ..refusal }.into());
+        }
+        Ok(())
+    }
+
     /// A package is published before; here its document is compared with what was.
     async fn packages(&mut self, documents: &[Object]) -> Outcome<()> {
         for (i, document) in documents.iter().enumerate() {
@@ -129,6 +162,7 @@ impl Applying<'_> {
         let Some(version) = version else {
             if self.dry_run {
                 let change = if found.is_some() { "updated" } else { "created" };
+                package::suppose_published(&mut self.change, document, spec).await?;
                 return Ok(applied(document, found.map(|row| row.id), change));
             }
             let detail = format!("{name}@{} is not published", spec.version);

@@ -21,11 +21,13 @@ use muster_site_core::account::account;
 use serde::Serialize;
 
 use super::App;
+use super::component::Component;
 use super::error::{AppError, Kind, Outcome, Refusal, Tried};
 use super::index::Known;
 use super::ingest::Ingested;
 use super::metrics::Poll;
 use super::policy::{SealedPolicy, site_row};
+use super::ticket::incarnation_of;
 
 /// Who asks.
 #[derive(Clone, Debug, Default)]
@@ -159,6 +161,10 @@ impl DeviceService {
         let app = &self.0;
         let (device, known) = self.admit(&who).await?;
         app.contacts.note(device, app.now(), None);
+        if app.components.is_paused(Component::StatusMessages) {
+            let detail = "the site takes no messages while the component is paused; try again";
+            return Err(refusal(503, "paused", detail));
+        }
         let batch = Batch::decode(&body).map_err(|why| batch_refused(&why))?;
         if batch.header.device != device {
             let detail = "the batch is of another device than the ticket";
@@ -202,7 +208,9 @@ impl DeviceService {
         };
         let (rows, found) = read.await.map_err(told)?;
         let found = found.ok_or_else(unknown_device)?;
-        let (incarnation, epoch) = (found.incarnation, app.identity.epoch);
+        // For the life that asks: its first messages may be still on their way.
+        let asking = who.ticket.as_deref().and_then(incarnation_of);
+        let (incarnation, epoch) = (asking.unwrap_or(found.incarnation), app.identity.epoch);
         self.sealed(Domain::Account, &account(device, incarnation, epoch, &rows))
     }
 

@@ -284,6 +284,9 @@ async fn site_view(
     })
 }
 
+/// The cursor before the first message.
+pub(crate) const START: &str = "start";
+
 /// `RECEIVED.DEVICE.INCARNATION.SEQUENCE_REVISION.ITEM`; a `-` for a place before the first.
 fn write_position(position: &Position) -> String {
     let device = position.device.map(|MessageCursor { received, device, place }| {
@@ -295,6 +298,9 @@ fn write_position(position: &Position) -> String {
 }
 
 fn read_position(text: &str) -> Outcome<Position> {
+    if text == START {
+        return Ok(Position::default());
+    }
     let read = || {
         let (device, site) = text.split_once('_')?;
         let device = match device {
@@ -344,6 +350,7 @@ mod tests {
         ] {
             assert_eq!(read_position(&write_position(&position)).unwrap(), position);
         }
+        assert_eq!(read_position(START).unwrap(), Position::default());
         for bad in ["", "_", "-", "1.2_-", "-_1", "1.x.2.3_-"] {
             assert!(read_position(bad).is_err(), "{bad}");
         }

@@ -6,10 +6,12 @@
 //! in memory here is a copy of the database, never the only one: several processes may serve a site.
 
 pub(crate) mod accounting;
+pub(crate) mod component;
 pub(crate) mod content;
 pub(crate) mod device_service;
 pub(crate) mod draw;
 pub(crate) mod error;
+pub(crate) mod message;
 pub(crate) mod token;
 
 mod advertisement;
@@ -17,6 +19,7 @@ mod apply;
 mod change;
 mod collection;
 mod contacts;
+mod credential;
 mod credentials;
 mod delete;
 mod device;
@@ -26,14 +29,15 @@ mod graph;
 mod index;
 mod ingest;
 mod live;
-mod message;
 mod metrics;
 mod object;
 mod order;
 mod package;
 mod policy;
+mod query;
 mod set_aside;
 mod settle;
+mod signature;
 mod site;
 mod site_time;
 mod ticket;
@@ -48,12 +52,13 @@ use std::sync::{Arc, OnceLock};
 use muster_host::clock::Clock;
 use muster_host::objects::{ObjectError, ObjectStore};
 use muster_model::clock::Wall;
-use muster_model::id::EpochId;
+use muster_model::id::{EpochId, PrincipalId};
 use muster_site_core::occurrence::Revision;
 use muster_site_core::roles::Principal;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::component::Components;
 use self::contacts::Contacts;
 use self::credentials::Credentials;
 use self::device_service::PollWait;
@@ -64,6 +69,7 @@ use self::ingest::{Committer, Writer};
 use self::live::LiveCache;
 use self::metrics::Metrics;
 use self::policy::PolicyCache;
+use self::query::QueryPlaces;
 use self::settle::Unsettled;
 use self::site_time::TimeSeal;
 use self::ticket::Tickets;
@@ -87,6 +93,8 @@ pub(crate) struct Identity {
 /// Who asks for a use case.
 #[derive(Clone, Debug)]
 pub(crate) struct Who {
+    /// Its id.
+    pub(crate) id: PrincipalId,
     /// Its name, for audit messages and orders.
     pub(crate) name: String,
     /// What it may do.
@@ -111,6 +119,7 @@ pub(crate) struct Parts {
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
+    pub(crate) components: Components,
     /// Ends the process; see [`App::end_if_fatal`].
     pub(crate) stop: CancellationToken,
 }
@@ -126,6 +135,7 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     pub(crate) identity: Identity,
     pub(crate) pokes: Arc<Pokes>,
+    pub(crate) components: Components,
     pub(crate) index: Index,
     pub(crate) waiters: Waiters,
     pub(crate) unsettled: Unsettled,
@@ -138,6 +148,7 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     policies: PolicyCache,
     poll_waits: PollWait,
+    query_places: QueryPlaces,
     tickets: Tickets,
     time: TimeSeal,
     trusted: TrustCache,
@@ -148,7 +159,7 @@ pub(crate) struct App {
 impl App {
     /// Reads what is kept in memory, and starts following the site's revisions and writing messages.
     pub(crate) async fn open(parts: Parts) -> Outcome<Arc<Self>> {
-        let Parts { db, database, keys, objects, clock, identity, stop } = parts;
+        let Parts { db, database, keys, objects, clock, identity, components, stop } = parts;
         let issued = keys.ca.issue_signing(&identity.code, &keys.signing.public(), clock.wall());
         let issued = issued.tried("issue the signing certificate")?;
         let revisions = db.watch_revisions(REVISION_POLL_MAX);
@@ -173,6 +184,7 @@ impl App {
             live: LiveCache::default(),
             policies: PolicyCache::default(),
             poll_waits: PollWait::default(),
+            query_places: QueryPlaces::default(),
             tickets: Tickets::default(),
             trusted: TrustCache::default(),
             db,
@@ -181,6 +193,7 @@ impl App {
             objects,
             clock,
             identity,
+            components,
             pokes,
             index,
             revisions,

@@ -249,11 +249,12 @@ async fn resolve_device(read: &mut Read, name: &str) -> Outcome<(Uuid, String)> 
     }
 }
 
-/// The document of a row, with its id.
+/// The document of a row, with its id and the revision that `apply` and `If-Match` are held against.
 pub(crate) fn with_id(row: &ObjectRow) -> Outcome<Value> {
     let mut value: Value = serde_json::from_str(&row.document).tried("read a stored document")?;
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.insert("id".to_owned(), row.id.to_string().into());
+        metadata.insert("revision".to_owned(), row.changed.0.into());
     }
     Ok(value)
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
-use muster_model::id::{DeviceId, EpochId};
+use muster_model::id::{DeviceId, EpochId, Incarnation};
 use muster_model::sign::{Domain, PublicKey};
 use muster_model::wire::device::Ticket;
 use muster_model::wire::seal::Sealed;
@@ -114,10 +114,15 @@ impl Tickets {
     }
 }
 
+/// The life of the device's memory that the ticket `text` speaks for; the ticket was checked before.
+pub(crate) fn incarnation_of(text: &str) -> Option<Incarnation> {
+    let claimed: Ticket = Sealed::from_header(text).ok()?.peek().ok()?;
+    Some(claimed.incarnation)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_model::id::Incarnation;
     use muster_model::sign::PrivateKey;
     use std::cell::Cell;
 

@@ -74,7 +74,8 @@ impl App {
         };
         change.tx.token_insert(&row).await?;
         change.concerns(Subject::Credential(token.id.0));
-        let said = format!("token {} for {} uses as {}", token.id, request.uses, request.role);
+        let uses = if request.uses == 1 { "use" } else { "uses" };
+        let said = format!("token {} for {} {uses} as {}", token.id, request.uses, request.role);
         change.say(Code::TokenCreated, About::default(), said);
         change.commit().await?;
         let mut warnings = Vec::new();
@@ -142,7 +143,7 @@ impl App {
         let Some(row) = read.principal_find_secret(digest, now).await? else { return Ok(None) };
         // A role of a newer version is nobody here.
         let Ok(role) = row.role.parse() else { return Ok(None) };
-        let who = Who { name: row.name.to_string(), role };
+        let who = Who { id: row.id, name: row.name.to_string(), role };
         self.credentials.put(digest, revision, (who.clone(), row.expires_at));
         Ok(Some(who))
     }

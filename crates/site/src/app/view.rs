@@ -77,6 +77,7 @@ async fn package_status(read: &mut Read, id: PackageId) -> Outcome<Option<Value>
                 "publishedAt": one.published_at,
                 "publishedBy": one.published_by,
                 "contentBytes": one.content_bytes,
+                "signatures": one.signatures,
                 "revoked": one.revoked,
             })
         })

@@ -19,6 +19,7 @@ use super::endpoint::Endpoint;
 use super::extract::{Asked, Window};
 use crate::app::App;
 use crate::app::error::Outcome;
+use crate::app::message::START;
 use crate::store::MessageFilter;
 
 /// How often a follower looks.
@@ -31,7 +32,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::new(
             (Method::GET, "/messages"),
             Action::MessagesRead,
-            "Status messages, ascending; the newest, or those after a cursor",
+            "Status messages, ascending; the newest, or those after a cursor (`start`: all)",
             "Page",
             page,
         )
@@ -108,6 +109,8 @@ async fn feed(
                         return;
                     }
                 }
+                // Nothing was there yet, so whatever comes is new.
+                after.get_or_insert_with(|| START.to_owned());
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a follower waits");

@@ -5,7 +5,9 @@
 
 mod accounting;
 mod auth;
+mod component;
 mod content;
+mod credential;
 mod device;
 mod endpoint;
 mod extract;
@@ -15,6 +17,7 @@ mod object;
 mod openapi;
 mod order;
 mod problem;
+mod query;
 mod set_aside;
 mod site;
 mod token;
@@ -31,12 +34,15 @@ fn endpoints() -> Vec<Endpoint> {
     let nouns = [
         site::endpoints(),
         token::endpoints(),
+        credential::endpoints(),
         object::endpoints(),
         content::endpoints(),
         order::endpoints(),
         accounting::endpoints(),
         device::endpoints(),
         message::endpoints(),
+        query::endpoints(),
+        component::endpoints(),
         set_aside::endpoints(),
     ];
     nouns.into_iter().flatten().collect()

@@ -32,6 +32,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         )
         .takes("ApplyRequest"),
         Endpoint::new(
+            (Method::GET, "/schema"),
+            Action::ObjectRead,
+            "The JSON Schema (2020-12) of the documents that `apply` takes",
+            "Schema",
+            schema,
+        ),
+        Endpoint::new(
             (Method::POST, "/resolve"),
             Action::ObjectRead,
             "The id that a name stands for",
@@ -113,6 +120,10 @@ async fn apply(
     Json(request): Json<ApplyRequest>,
 ) -> Outcome<Answer<ApplyAnswer>> {
     Ok(Answer(app.apply(&who, request).await?))
+}
+
+async fn schema() -> Answer<serde_json::Value> {
+    Answer(muster_model::schema::schema())
 }
 
 async fn resolve(State(app): Site, Json(request): Json<Resolve>) -> Outcome<Answer<Resolved>> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use axum::Json as Answer;
 use axum::extract::State;
 use http::Method;
-use muster_model::api::{OrderAnswer, OrderRequest, RerunAnswer, RerunRequest, RevokeRequest};
+use muster_model::api::{
+    OrderAnswer, OrderRequest, RerunAnswer, RerunRequest, RevokeRequest, SignAnswer, SignRequest,
+};
 use muster_model::id::{AdvertisementId, PackageId};
 use muster_site_core::roles::Action;
 
@@ -59,6 +61,14 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         )
         .takes("OrderRequest"),
         Endpoint::new(
+            (Method::POST, "/packages/{id}/sign"),
+            Action::PackagePublish,
+            "Add signatures to a published version, whose bytes stay",
+            "SignAnswer",
+            sign,
+        )
+        .takes("SignRequest"),
+        Endpoint::new(
             (Method::POST, "/resume"),
             Action::SiteResume,
             "Let everything go on",
@@ -97,6 +107,15 @@ async fn revoke(
     Json(request): Json<RevokeRequest>,
 ) -> Ordered {
     Ok(Answer(app.package_revoke(&who, id, request).await?))
+}
+
+async fn sign(
+    State(app): Site,
+    By(who): By,
+    At(id): At<PackageId>,
+    Json(request): Json<SignRequest>,
+) -> Outcome<Answer<SignAnswer>> {
+    Ok(Answer(app.package_sign(&who, id, request).await?))
 }
 
 async fn halt(State(app): Site, By(who): By, Json(request): Json<OrderRequest>) -> Ordered {

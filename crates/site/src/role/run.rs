@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::{SiteError, app_error, database, host_of};
+use crate::app::component::Components;
 use crate::app::device_service::DeviceService;
 use crate::app::{App, Identity, Parts};
 use crate::folder::{Folder, Keys, SiteConfig};
@@ -120,6 +121,7 @@ async fn open(
         let (folder, database) = (config.code.clone(), site.code);
         return Err(SiteError::DatabaseForeign { folder, database });
     }
+    let components = Components::open(folder.path())?;
     let parts = Parts {
         db,
         database: if config.database.is_some() { "postgresql" } else { "sqlite" },
@@ -127,6 +129,7 @@ async fn open(
         objects,
         clock: clock.clone(),
         identity: Identity { code: site.code, epoch: site.epoch },
+        components,
         stop: stop.clone(),
     };
     let app = App::open(parts).await.map_err(app_error("read the site"))?;

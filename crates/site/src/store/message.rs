@@ -269,11 +269,7 @@ impl Tx {
             ("chain", Kind::Bytes),
             ("body", Kind::Text),
         ];
-        let tail = "INSERT INTO message (device, incarnation, sequence, received, wall, trusted,
-                    code, late, severity, component, advertisement, chain, body)
-                    SELECT device, incarnation, sequence, received, wall, trusted, code, late,
-                    severity, component, advertisement, chain, body FROM k";
-        self.run_many(many(OPERATION, columns, rows, tail)).await.map(drop)
+        self.add_many(OPERATION, "message", columns, rows).await
     }
 
     /// Forgets messages of one stream up to `through`, and notes in the stream how far it is

@@ -11,6 +11,7 @@ mod arg;
 mod collection;
 mod contact;
 mod content;
+mod copy;
 mod counter;
 mod db;
 mod device;
@@ -61,7 +62,9 @@ pub use object::{OBJECT_PAGE_MAX, ObjectRow};
 pub use obligation::OBLIGATION_PAGE_MAX;
 pub use package::{PackageObject, PackageVersionRow};
 pub use principal::{PRINCIPAL_LIST_MAX, PrincipalRow};
-pub use query::{QUERY_BYTES_MAX, QUERY_ROWS_MAX, QueryError, Table};
+pub use query::{
+    QUERY_ANSWER_BYTES_MAX, QUERY_BYTES_MAX, QUERY_ROWS_MAX, QUERY_WORDS_MAX, QueryError, Table,
+};
 pub use revision::{CHANGES_MAX, Change, Subject};
 pub use schema::SCHEMA_KNOWN;
 pub use set_aside::{NewSetAside, SET_ASIDE_PAGE_MAX, SetAsideRow};

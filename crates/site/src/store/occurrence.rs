@@ -81,11 +81,12 @@ impl Read {
         keys: impl IntoIterator<Item = &'k Key>,
     ) -> Result<BTreeSet<Key>, StoreError> {
         let rows = keys.into_iter().map(key_args).collect();
+        // A scalar subquery is looked up key by key. As a join, PostgreSQL may read every member of the
+        // collection for each key: it does so with a plan made before a new site's first ANALYZE.
         let tail = format!(
-            "SELECT DISTINCT k.advertisement, k.occurrence, k.device FROM k
-             JOIN occurrence_span s ON s.advertisement = k.advertisement
-             AND s.occurrence = k.occurrence
-             JOIN membership m ON m.device = k.device AND {TARGETS}"
+            "SELECT k.advertisement, k.occurrence, k.device FROM k WHERE
+             (SELECT 1 FROM occurrence_span s JOIN membership m ON m.device = k.device AND {TARGETS}
+              WHERE s.advertisement = k.advertisement AND s.occurrence = k.occurrence LIMIT 1) = 1"
         );
         let many = many("occurrence_targets_many", OBLIGATION_COLUMNS, rows, tail);
         Ok(self.all_many(many, obligation_key).await?.into_iter().collect())

@@ -148,6 +148,22 @@ impl Tx {
         self.run_many(many(OPERATION, columns, rows.collect(), tail)).await.map(drop)
     }
 
+    /// Replaces the signatures over a version's manifest.
+    pub async fn package_version_sign(
+        &mut self,
+        package: PackageId,
+        version: &str,
+        signatures: &[KeySignature],
+    ) -> Result<(), StoreError> {
+        const OPERATION: &str = "package_version_sign";
+        let statement = sql(
+            OPERATION,
+            "UPDATE package_version SET signatures = $3 WHERE package = $1 AND version = $2",
+        );
+        let statement = statement.bind(package).bind(version).bind(json(OPERATION, &signatures)?);
+        self.run(statement).await.map(drop)
+    }
+
     /// Sets or clears the revocation of a version; answers whether the package has that version.
     pub async fn package_version_revoke(
         &mut self,

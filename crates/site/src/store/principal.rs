@@ -75,6 +75,19 @@ impl Read {
         self.one(statement.bind(key.0.as_slice()), principal).await
     }
 
+    /// The principals that show a secret and are good at `now`, by name.
+    pub async fn principal_list_secret(
+        &mut self,
+        now: Wall,
+    ) -> Result<Vec<PrincipalRow>, StoreError> {
+        let statement = sql(
+            "principal_list_secret",
+            "SELECT * FROM principal WHERE secret IS NOT NULL AND revoked_at IS NULL
+             AND (expires_at IS NULL OR expires_at > $1) ORDER BY name, id LIMIT $2",
+        );
+        self.all(statement.bind(now).bind(PRINCIPAL_LIST_MAX), principal).await
+    }
+
     /// The principals of a role that are not revoked, by name.
     pub async fn principal_list(&mut self, role: &str) -> Result<Vec<PrincipalRow>, StoreError> {
         let statement = sql(

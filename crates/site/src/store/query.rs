@@ -1,19 +1,25 @@
 //! Questions of an administrator in SQL, answered from one snapshot and never able to change it.
 //!
-//! One statement, in a transaction that the engine itself keeps from writing, and that the engine
-//! itself ends when its time is over. What a database role of PostgreSQL may read outside the site's tables is for its administrator to
-//! limit: the site's role need not, and should not, be a superuser.
+//! One statement over the tables that [`offered`] lists, let through by [`check`], in a transaction
+//! that the engine itself keeps from writing, and that the engine itself ends when its time is over.
+//! Called by the site's application floor; what may be asked is the same on both engines.
+
+mod check;
+mod offered;
 
 use std::time::{Duration, Instant};
 
+use futures_util::{Stream, TryStreamExt};
 use serde_json::Value;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{
     AssertSqlSafe, Column as _, Executor, Row as _, SqlSafeStr, SqlStr, Statement as _,
     TypeInfo as _, ValueRef as _,
 };
 
+pub use self::check::QUERY_WORDS_MAX;
+use self::check::checked;
 use super::db::{Conn, Read, STATEMENT_TIME_MAX};
 use super::error::StoreError;
 
@@ -21,6 +27,9 @@ use super::error::StoreError;
 pub const QUERY_ROWS_MAX: u32 = 10_000;
 /// Bytes in one question.
 pub const QUERY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes in one answer, all values together: some times what a person can read, and what a site can
+/// hold for several askers at once.
+pub const QUERY_ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Steps of SQLite's machine between two looks at the clock: some tens of microseconds.
 const LITE_STEPS: i32 = 10_000;
 
@@ -31,7 +40,7 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The rows. A digest or other bytes are hex text, an id is text.
     pub rows: Vec<Vec<Value>>,
-    /// More than [`QUERY_ROWS_MAX`] rows would have come.
+    /// More than [`QUERY_ROWS_MAX`] rows or [`QUERY_ANSWER_BYTES_MAX`] bytes would have come.
     pub truncated: bool,
 }
 
@@ -41,9 +50,17 @@ pub enum QueryError {
     /// Too long.
     #[error("failed to run the query: it has more than {QUERY_BYTES_MAX} bytes (QUERY_BYTES_MAX)")]
     TooLong,
+    /// Too long, counted otherwise.
+    #[error(
+        "failed to run the query: it has {0} words and signs, at most {QUERY_WORDS_MAX} (QUERY_WORDS_MAX)"
+    )]
+    TooManyWords(usize),
     /// Not a question.
     #[error("failed to run the query: it is one statement that starts with select, with or values")]
     NotAQuestion,
+    /// No thread to read it on.
+    #[error("failed to start a thread that reads the query")]
+    NoThread(#[source] std::io::Error),
     /// It took longer than it may.
     #[error("failed to run the query: it ran for more than {0:?}")]
     TooSlow(Duration),
@@ -59,16 +76,28 @@ impl Read {
     /// Answers one question within `time`, which is at most [`STATEMENT_TIME_MAX`]. This look is of
     /// no use after an error.
     pub async fn query(&mut self, text: &str, time: Duration) -> Result<Table, QueryError> {
-        let text = question(text)?;
+        let text = checked(text, self.dialect())?;
+        self.ask(&text, time).await
+    }
+
+    /// Answers any one question, also over tables that are not offered: for tests of the schema, and
+    /// in no release.
+    #[cfg(feature = "testing")]
+    pub async fn query_unfenced(
+        &mut self,
+        text: &str,
+        time: Duration,
+    ) -> Result<Table, QueryError> {
+        self.ask(text, time).await
+    }
+
+    async fn ask(&mut self, text: &str, time: Duration) -> Result<Table, QueryError> {
         let time = time.min(STATEMENT_TIME_MAX);
         let table = match &mut self.conn {
             Conn::Lite(tx) => ask_lite(tx, text, time).await,
             Conn::Pg(tx) => ask_pg(tx, text, time).await,
         };
-        let mut table = table.map_err(|error| refused(error, time))?;
-        table.truncated = table.rows.len() > QUERY_ROWS_MAX as usize;
-        table.rows.truncate(QUERY_ROWS_MAX as usize);
-        Ok(table)
+        table.map_err(|error| refused(error, time))
     }
 }
 
@@ -81,34 +110,6 @@ fn refused(error: sqlx::Error, time: Duration) -> QueryError {
         StoreError::Busy { .. } => QueryError::TooSlow(time),
         error => QueryError::Store(error),
     }
-}
-
-/// The text without a last semicolon, if it is one question as far as can be seen without parsing.
-fn question(text: &str) -> Result<&str, QueryError> {
-    if text.len() > QUERY_BYTES_MAX {
-        return Err(QueryError::TooLong);
-    }
-    let text = text.trim().trim_end_matches(';').trim_end();
-    let first = text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default();
-    let asks = ["select", "with", "values"].iter().any(|word| first.eq_ignore_ascii_case(word));
-    if !asks || has_semicolon(text) {
-        return Err(QueryError::NotAQuestion);
-    }
-    Ok(text)
-}
-
-/// Whether a semicolon stands outside of quotes.
-fn has_semicolon(text: &str) -> bool {
-    let mut quote = None;
-    text.chars().any(|c| {
-        match quote {
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if c == '\'' || c == '"' => quote = Some(c),
-            None => return c == ';',
-        }
-        false
-    })
 }
 
 /// The question within one that limits the rows. Line ends keep a comment at its end from swallowing
@@ -128,9 +129,34 @@ async fn ask_lite(
     connection.lock_handle().await?.set_progress_handler(LITE_STEPS, in_time);
     let prepared = (&mut *connection).prepare(AssertSqlSafe(text).into_sql_str()).await?;
     let columns = prepared.columns().iter().map(|column| column.name().to_owned()).collect();
-    let rows = sqlx::query(limited("SELECT *", text)).fetch_all(connection).await?;
-    let rows = rows.iter().map(lite_values).collect::<sqlx::Result<_>>()?;
-    Ok(Table { columns, rows, truncated: false })
+    let rows = sqlx::query(limited("SELECT *", text)).fetch(connection);
+    filled(columns, rows, lite_values).await
+}
+
+/// A table of as many rows as fit.
+async fn filled<R>(
+    columns: Vec<String>,
+    mut rows: impl Stream<Item = sqlx::Result<R>> + Unpin,
+    values: impl Fn(&R) -> sqlx::Result<Vec<Value>>,
+) -> sqlx::Result<Table> {
+    let mut table = Table { columns, ..Table::default() };
+    let mut bytes = 0;
+    while let Some(row) = rows.try_next().await? {
+        let values = values(&row)?;
+        bytes += values.iter().map(size).sum::<usize>();
+        table.truncated =
+            bytes > QUERY_ANSWER_BYTES_MAX || table.rows.len() == QUERY_ROWS_MAX as usize;
+        if table.truncated {
+            break;
+        }
+        table.rows.push(values);
+    }
+    Ok(table)
+}
+
+/// About what a value takes.
+fn size(value: &Value) -> usize {
+    value.as_str().map_or(0, str::len) + size_of::<Value>()
 }
 
 fn lite_values(row: &SqliteRow) -> sqlx::Result<Vec<Value>> {
@@ -157,54 +183,30 @@ async fn ask_pg(connection: &mut PgConnection, text: &str, time: Duration) -> sq
     limit.bind(time.as_millis().to_string()).execute(&mut *connection).await?;
     let prepared = (&mut *connection).prepare(AssertSqlSafe(text).into_sql_str()).await?;
     let described = prepared.columns().iter();
-    let (columns, is_bytes): (Vec<String>, Vec<bool>) = described
-        .map(|column| (column.name().to_owned(), column.type_info().name() == "BYTEA"))
+    let (columns, kinds): (Vec<String>, Vec<String>) = described
+        .map(|column| (column.name().to_owned(), column.type_info().name().to_owned()))
         .unzip();
     let names: Vec<String> = (0..columns.len()).map(|n| format!("c{n}")).collect();
-    let list = format!("SELECT json_build_array({})::text AS row", names.join(", "));
-    let text = format!("SELECT * FROM (\n{text}\n) q ({})", names.join(", "));
-    let rows = sqlx::query(limited(&list, &text)).fetch_all(connection).await?;
-    let rows = rows
+    // JSON is text, as in SQLite.
+    let values: Vec<String> = names
         .iter()
-        .map(|row| {
-            let text: String = row.try_get("row")?;
-            let mut values: Vec<Value> =
-                serde_json::from_str(&text).map_err(|why| sqlx::Error::Decode(why.into()))?;
-            for (value, _) in values.iter_mut().zip(&is_bytes).filter(|(_, bytes)| **bytes) {
-                // `\x` and hex digits.
-                if let Value::String(text) = value {
-                    *text = text.trim_start_matches("\\x").to_owned();
-                }
-            }
-            Ok(values)
+        .zip(&kinds)
+        .map(|(name, kind)| match kind.as_str() {
+            "JSON" => format!("{name}::text"),
+            _ => name.clone(),
         })
-        .collect::<sqlx::Result<_>>()?;
-    Ok(Table { columns, rows, truncated: false })
+        .collect();
+    let list = format!("SELECT json_build_array({})::text AS row", values.join(", "));
+    let text = format!("SELECT * FROM (\n{text}\n) q ({})", names.join(", "));
+    let rows = sqlx::query(limited(&list, &text)).fetch(connection);
+    filled(columns, rows, pg_values).await
+}
+
+fn pg_values(row: &PgRow) -> sqlx::Result<Vec<Value>> {
+    let text: String = row.try_get("row")?;
+    serde_json::from_str(&text).map_err(|why| sqlx::Error::Decode(why.into()))
 }
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(text: &str, is_question: bool) {
-        assert_eq!(question(text).is_ok(), is_question, "{text}");
-    }
-
-    #[test]
-    fn one_question_and_nothing_else_is_asked() {
-        check("select 1", true);
-        check("  SELECT ';' ; ", true);
-        check("with a as (select 1) select * from a", true);
-        check("values (1)", true);
-        check("delete from device", false);
-        check("select 1; delete from device", false);
-        check("selection", false);
-        check("", false);
-        check(&format!("select '{}'", "x".repeat(QUERY_BYTES_MAX)), false);
-    }
 }

@@ -249,7 +249,7 @@ fn pg_type(kind: Kind) -> &'static str {
     }
 }
 
-fn check_range(operation: &'static str, args: &[Arg<'_>]) -> Result<(), StoreError> {
+pub(super) fn check_range(operation: &'static str, args: &[Arg<'_>]) -> Result<(), StoreError> {
     args.iter().try_for_each(|arg| match arg {
         Arg::TooLarge(value) => Err(StoreError::TooLarge { operation, value: *value }),
         Arg::Array(_, args) => check_range(operation, args),

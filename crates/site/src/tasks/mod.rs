@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
+use crate::app::component::Component;
 use crate::app::error::{Outcome, Tried};
 use crate::role::Room;
 
@@ -29,6 +30,8 @@ const FOLD_MAX: u32 = 10_000;
 const EVALUATE_EVERY: Duration = Duration::from_secs(10);
 /// How often expired advertisements are looked for.
 const SETTLE_EVERY: Duration = Duration::from_secs(10);
+/// How often the folder is asked which components are paused.
+const COMPONENTS_EVERY: Duration = Duration::from_secs(1);
 /// How often the folder is measured against its quota.
 const MEASURE_EVERY: Duration = Duration::from_secs(60);
 /// How often the server's certificate is looked at; it lives for months.
@@ -58,6 +61,7 @@ pub(crate) fn start(
     run(Box::pin(fold(app.clone())));
     run(Box::pin(evaluate(app.clone())));
     run(Box::pin(settle(app.clone())));
+    run(Box::pin(components(app.clone())));
     run(Box::pin(renew(app.clone(), server)));
     if let Some(room) = room {
         run(Box::pin(measure(room)));
@@ -115,7 +119,9 @@ async fn fold_all(app: &App) -> Outcome<()> {
 
 async fn evaluate(app: Arc<App>) {
     loop {
-        note("evaluate", app.evaluate_pending().await);
+        if !app.components.is_paused(Component::CollectionEvaluator) {
+            note("evaluate", app.evaluate_pending().await);
+        }
         poked(&app.pokes.evaluate, EVALUATE_EVERY).await;
     }
 }
@@ -124,9 +130,18 @@ async fn settle(app: Arc<App>) {
     note("settle", app.unsettle_all().await);
     note("settle", app.hold_all_forked().await);
     loop {
-        note("settle", app.settle().await);
+        if !app.components.is_paused(Component::Settlement) {
+            note("settle", app.settle().await);
+        }
         poked(&app.pokes.settle, SETTLE_EVERY).await;
         note("settle", app.unsettle_expired().await);
+    }
+}
+
+async fn components(app: Arc<App>) {
+    loop {
+        tokio::time::sleep(COMPONENTS_EVERY).await;
+        note("components", app.components_follow());
     }
 }
 

@@ -6,6 +6,7 @@ use crate::harness::*;
 
 on_both!(
     a_dry_run_says_what_apply_does_and_changes_nothing,
+    a_dry_run_knows_the_packages_that_stand_beside_it,
     prune_deletes_what_the_set_left_out_and_refuses_to_withdraw
 );
 
@@ -43,6 +44,20 @@ async fn a_dry_run_says_what_apply_does_and_changes_nothing(site: Site) {
     let again = apply(&site, documents, json!({})).await.ok();
     assert_eq!(changes(&again), ["unchanged", "unchanged"]);
     assert_eq!(again["revision"], Value::Null);
+}
+
+async fn a_dry_run_knows_the_packages_that_stand_beside_it(site: Site) {
+    let token = site.token(json!({})).await;
+    Device::enroll(&site, &token, "d1").await;
+    let documents = json!([
+        document("Package", "hello", json!({"version": "1", "programs": [go()]})),
+        document("Collection", "lab", json!({"members": ["d1"]})),
+        document("Advertisement", "ad", advertisement("lab")),
+    ]);
+    let dry = apply(&site, documents, json!({"dryRun": true})).await.ok();
+    assert_eq!(changes(&dry), ["created", "created", "created"]);
+    assert!(dry.to_string().contains("1 devices start"), "{dry:#}");
+    assert_eq!(site.get("/packages").await.ok()["items"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,8 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use muster_host::pki::certificate_request;
+use muster_model::id::Incarnation;
 use muster_model::sign::Domain;
-use muster_model::wire::device::{RenewAnswer, RenewRequest};
+use muster_model::wire::device::{Account, RenewAnswer, RenewRequest};
 use muster_model::wire::seal::Sealed;
 use muster_site::DeviceRefusal;
 use serde_json::json;
@@ -63,4 +64,15 @@ async fn a_renewal_is_for_who_signed_it() {
     let mut thief = Device::enroll(&site, &token, "d2").await;
     thief.id = device.id;
     assert_eq!(renew(&site, &thief, 0).await.unwrap_err().status, 403);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_is_for_the_memory_that_asks_though_nothing_was_heard_of_it_yet() {
+    let site = Site::start().await;
+    let token = site.token(json!({})).await;
+    let mut device = Device::enroll(&site, &token, "d1").await;
+    device.incarnation = Incarnation(2);
+    let answer: Sealed = document_of(site.service.account(device.presented()).await.unwrap());
+    let account: Account = answer.open(&device.site_key, Domain::Account).unwrap();
+    assert_eq!(account.incarnation, Incarnation(2));
 }

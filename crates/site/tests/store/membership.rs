@@ -306,6 +306,7 @@ async fn rows(test: &TestDb) -> i64 {
     let counts: Vec<String> =
         tables.iter().map(|t| format!("(select count(*) from {t})")).collect();
     let question = format!("select {}", counts.join(" + "));
-    let table = test.db.read().await.unwrap().query(&question, STATEMENT_TIME_MAX).await.unwrap();
+    let table =
+        test.db.read().await.unwrap().query_unfenced(&question, STATEMENT_TIME_MAX).await.unwrap();
     table.rows[0][0].as_i64().unwrap()
 }

@@ -13,15 +13,23 @@ async fn ask(test: &TestDb, question: &str) -> Result<Table, QueryError> {
 }
 
 #[tokio::test]
-async fn ids_are_text_digests_hex_numbers_numbers() {
+async fn ids_and_times_are_text_numbers_are_numbers() {
     on_both(async |test: TestDb| {
         site(&test.db, 1..=1).await;
-        let question = "select id, name, generation, key, held, 0.5 as half from device -- note";
+        let question = "select id, name, os, enrolled, retired, 0.5 as half from device -- note";
         let table = ask(&test, question).await.unwrap();
-        assert_eq!(table.columns, ["id", "name", "generation", "key", "held", "half"]);
-        let key = device_row(1).key.to_string();
-        let expected =
-            [json!(device_id(1)), json!("d1"), json!(0), json!(key), Value::Null, json!(0.5)];
+        assert_eq!(table.columns, ["id", "name", "os", "enrolled", "retired", "half"]);
+        let row = device_row(1);
+        let enrolled = jiff::Timestamp::from_millisecond(row.enrolled_at.0).unwrap();
+        let enrolled = format!("{enrolled:.3}");
+        let expected = [
+            json!(device_id(1)),
+            json!("d1"),
+            json!(row.device.facts.os),
+            json!(enrolled),
+            Value::Null,
+            json!(0.5),
+        ];
         assert_eq!(table.rows, [expected]);
         let found = format!("select name from device where id = '{}'", device_id(1));
         assert_eq!(ask(&test, &found).await.unwrap().rows, [[json!("d1")]]);
@@ -30,13 +38,61 @@ async fn ids_are_text_digests_hex_numbers_numbers() {
 }
 
 #[tokio::test]
+async fn every_table_that_is_offered_can_be_asked() {
+    on_both(async |test: TestDb| {
+        site(&test.db, 1..=1).await;
+        for table in [
+            "site",
+            "device",
+            "package",
+            "package_version",
+            "collection",
+            "member",
+            "advertisement",
+            "obligation",
+            "message",
+            "audit",
+            "gap",
+            "set_aside",
+            "token",
+            "credential",
+        ] {
+            let answered = ask(&test, &format!("select * from {table} t where 1 = 1")).await;
+            let found = answered.unwrap_or_else(|why| panic!("{table}: {why}"));
+            assert!(found.columns.len() > 4, "{table}: {:?}", found.columns);
+            for hidden in ["secret", "key", "machine", "chain", "bytes"] {
+                let asked = ask(&test, &format!("select {hidden} from {table}")).await;
+                assert!(matches!(asked, Err(QueryError::Refused(_))), "{table}.{hidden}");
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn joins_tables_of_its_own_and_json_are_answered_alike() {
+    on_both(async |test: TestDb| {
+        site(&test.db, 1..=3).await;
+        let question =
+            "with named as (select name, facts ->> 'os' as os from device where name <> 'd2')
+            select d.name, n.os from device d join named n on n.name = d.name order by d.name desc";
+        let table = ask(&test, question).await.unwrap();
+        let names: Vec<&Value> = table.rows.iter().map(|row| &row[0]).collect();
+        assert_eq!(names, ["d3", "d1"]);
+        let table = ask(&test, "select facts from device where name = 'd1'").await.unwrap();
+        assert!(table.rows[0][0].as_str().unwrap().starts_with('{'), "{table:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn sums_and_empty_answers_have_their_columns() {
     on_both(async |test: TestDb| {
         site(&test.db, 1..=3).await;
-        let table = ask(&test, "select count(*) n, sum(generation) s from device").await.unwrap();
+        let table = ask(&test, "select count(*) n, sum(length(name)) s from device").await.unwrap();
         assert_eq!(
             (table.columns, table.rows),
-            (vec!["n".into(), "s".into()], vec![vec![json!(3), json!(0)]])
+            (vec!["n".into(), "s".into()], vec![vec![json!(3), json!(6)]])
         );
         let table = ask(&test, "select name as n from device where 1 = 0").await.unwrap();
         assert_eq!((table.columns, table.rows.len()), (vec!["n".to_owned()], 0));
@@ -54,6 +110,10 @@ async fn nothing_can_be_changed_and_the_engine_says_what_is_wrong() {
             "with gone as (delete from device returning id) select * from gone",
             "select 1) q; delete from device; select * from (select 1",
             "select * from nowhere",
+            "select * from principal",
+            "select secret from token",
+            "with token as (select 1) select * from token",
+            "with a as (select secret from token), b as (select 1) select * from a",
         ] {
             let error = ask(&test, question).await.unwrap_err();
             assert!(!matches!(error, QueryError::Store(_)), "{question}: {error:?}");

@@ -35,7 +35,7 @@ pub(crate) struct Device {
     pub(crate) answer: EnrollAnswer,
     pub(crate) peer: Peer,
     service: DeviceService,
-    site_key: PublicKey,
+    pub(crate) site_key: PublicKey,
     clock: Clock,
     /// Messages sent or to be sent, and the chain after each.
     pub(crate) sent: Vec<Vec<u8>>,
