@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::context::Context;
 use crate::error::{Exit, Failure, Outcome, Tried};
+use crate::events::Events;
 
 /// The largest answer that is read, in bytes: a page of a thousand messages of 64 KiB.
 const ANSWER_BYTES_MAX: usize = 80 * 1024 * 1024;
@@ -52,6 +53,12 @@ pub(crate) struct Refusal {
     pub(crate) exit: Exit,
     /// What the site said.
     pub(crate) detail: String,
+    /// Whether the same request may succeed later.
+    pub(crate) is_transient: bool,
+    /// Whether the credential is good for nothing.
+    pub(crate) is_unauthorised: bool,
+    /// What to do next.
+    pub(crate) hint: Option<String>,
     /// The document of an `apply`, and the field in it.
     pub(crate) at: Option<(usize, String)>,
 }
@@ -133,6 +140,23 @@ impl Api {
         Ok(items)
     }
 
+    /// A stream of server-sent events.
+    pub(crate) async fn events(&self, path: &str, query: &Query) -> Answered<Events> {
+        let request = self.http.get(self.url(path)).query(&query.0).bearer_auth(&self.credential);
+        let answer = client::send(request).await.map_err(|error| self.refusal(error))?;
+        Ok(Events::new(answer))
+    }
+
+    /// The bytes of one object.
+    pub(crate) async fn get_bytes(&self, path: &str) -> Answered<Vec<u8>> {
+        let request = self.http.get(self.url(path)).bearer_auth(&self.credential);
+        let answer = client::send(request).await.map_err(|error| self.refusal(error))?;
+        let bytes = client::read_body(answer, ANSWER_BYTES_MAX)
+            .await
+            .tried(|| format!("read the answer of {}{path}", self.base))?;
+        Ok(bytes.to_vec())
+    }
+
     /// The id of what a person named; an ambiguous name is an error that lists the ids.
     pub(crate) async fn resolve(&self, kind: &str, name: &str) -> Answered<Uuid> {
         let request = Resolve { kind: kind.to_owned(), name: name.to_owned() };
@@ -161,26 +185,37 @@ impl Api {
 
     /// A refusal for a person. Only who can be reached refuses; everything else is a failure.
     fn refusal(&self, error: ClientError) -> Refusal {
-        match error {
+        let is_transient = error.is_transient();
+        let refusal: Refusal = match error {
             ClientError::Refused { problem, .. } => refused(*problem),
             other => Failure::new(format!("failed to reach {}", self.base))
                 .because(&other)
                 .hint("is the site running? `muster login` changes the address")
                 .into(),
-        }
+        };
+        Refusal { is_transient, ..refusal }
     }
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         let detail = failure.to_string();
-        Self { exit: failure.exit, failure: Box::new(failure), detail, at: None }
+        Self {
+            exit: failure.exit,
+            failure: Box::new(failure),
+            detail,
+            is_transient: false,
+            is_unauthorised: false,
+            hint: None,
+            at: None,
+        }
     }
 }
 
 /// A problem document as a failure: what is wrong with the input exits as a usage error does.
 fn refused(problem: Problem) -> Refusal {
     let detail = problem.detail.map_or_else(|| problem.title.clone(), String::from);
+    let is_unauthorised = problem.status == 401;
     let mut failure = Failure::new(match &problem.field {
         Some(field) => format!("{field}: {detail}"),
         None => detail.clone(),
@@ -188,15 +223,24 @@ fn refused(problem: Problem) -> Refusal {
     if matches!(problem.status, 400 | 413 | 422) {
         failure = failure.exit(Exit::Usage);
     }
-    if problem.status == 401 {
+    if is_unauthorised {
         failure = failure.hint("run `muster login` again");
     }
-    if let Some(hint) = &problem.hint {
-        failure = failure.hint(hint.to_string());
+    let hint = problem.hint.as_ref().map(ToString::to_string);
+    if let Some(hint) = &hint {
+        failure = failure.hint(hint.clone());
     }
     let field = problem.field.map(String::from).unwrap_or_default();
     let at = problem.document.map(|document| (document as usize, field));
-    Refusal { exit: failure.exit, failure: Box::new(failure), detail, at }
+    Refusal {
+        exit: failure.exit,
+        failure: Box::new(failure),
+        detail,
+        is_transient: false,
+        is_unauthorised,
+        hint,
+        at,
+    }
 }
 
 /// Text that becomes one segment of a path: ids only.

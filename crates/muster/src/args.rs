@@ -7,8 +7,10 @@ use muster_model::name::Name;
 use muster_model::period::Period;
 
 mod objects;
+mod parts;
 
 pub(crate) use objects::*;
+pub(crate) use parts::*;
 
 /// Software distribution that accounts for every machine.
 #[derive(Parser, Debug)]
@@ -46,6 +48,11 @@ pub(crate) enum Command {
     Agent(AgentCommand),
     /// Log on to a site, and make it the current context.
     Login(Login),
+    /// Log off: the credential ends, and the context is gone.
+    Logout,
+    /// Who is logged on to the site.
+    #[command(subcommand)]
+    Credential(CredentialCommand),
     /// Tokens that let devices, access points and people in.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -91,6 +98,15 @@ pub(crate) enum Command {
     /// What was set aside: messages that could not be applied, with their bytes and reason.
     #[command(subcommand, name = "set-aside")]
     SetAside(SetAsideCommand),
+    /// How a site or an agent stands.
+    Status(Status),
+    /// Parts of a site or an agent that a person can hold still.
+    #[command(subcommand)]
+    Component(ComponentCommand),
+    /// Ask the site's database one question in SQL; changes nothing.
+    Query(Query),
+    /// Print the JSON Schema of manifests, for editors and pipelines.
+    Schema(Format),
     /// Check this installation: site, database, content, certificates, clocks.
     Doctor(Doctor),
     /// Print the completions of a shell.
@@ -275,12 +291,6 @@ pub(crate) struct Login {
     pub(crate) data: Option<PathBuf>,
 }
 
-#[derive(Subcommand, Debug)]
-pub(crate) enum TokenCommand {
-    /// Make a token; it is shown once.
-    Create(TokenCreate),
-}
-
 #[derive(Args, Debug)]
 pub(crate) struct TokenCreate {
     /// Whom it lets in: agent, access-point, site, admin, auditor, help-desk, pipeline, child-site.
@@ -361,14 +371,19 @@ pub(crate) enum PublisherCommand {
         #[command(flatten)]
         key: KeyFile,
     },
-    /// Remove a publisher, signed by yours.
+    /// Remove a publisher, signed by yours; what only that publisher signed starts no more.
     Revoke {
         /// The publisher's name.
         name: Name,
+        /// Only say what would start no more.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         key: KeyFile,
+        #[command(flatten)]
+        format: Format,
     },
-    /// Replace your own key by a new one.
+    /// Replace your own key by a new one, which signs again what the old one signed.
     Rotate {
         #[command(flatten)]
         key: KeyFile,

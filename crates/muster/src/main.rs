@@ -11,10 +11,12 @@ mod commands;
 mod compose;
 mod context;
 mod error;
+mod events;
 mod manifest;
 mod print;
 mod progress;
 mod publisher_key;
+mod role;
 mod spool;
 mod yaml;
 
@@ -25,7 +27,8 @@ use clap::{CommandFactory, Parser};
 use api::Api;
 use args::{Cli, Command};
 use commands::{
-    accounting, agent, device, doctor, login, objects, orders, package, publisher, site,
+    accounting, agent, component, credential, device, doctor, login, messages, objects, orders,
+    package, publisher, query, site,
 };
 use error::{Exit, Failure, Outcome, Tried};
 
@@ -64,6 +67,7 @@ fn run(cli: Cli) -> Outcome {
             print::out(String::from_utf8_lossy(&text).trim_end());
             Ok(())
         }
+        Command::Schema(format) => query::schema(format),
         Command::Man { folder } => clap_mangen::generate_to(Cli::command(), &folder)
             .tried(|| format!("write manual pages into {}", folder.display())),
         command => client(command, cli.context.as_deref()),
@@ -79,6 +83,19 @@ fn client(command: Command, named: Option<&str>) -> Outcome {
     runtime.block_on(async {
         match command {
             Command::Login(args) => login::login(args).await,
+            Command::Logout => credential::logout(named).await,
+            Command::Status(args) => component::status(|| connect(named), args).await,
+            Command::Component(command) => component::command(|| connect(named), command).await,
+            Command::SetAside(command) => {
+                let api = match &command.role().data {
+                    Some(data) => match role::of(data)? {
+                        role::Role::Site => role::site_api(data)?,
+                        role::Role::Agent => return device::set_aside_of_agent(&command),
+                    },
+                    None => connect(named)?,
+                };
+                device::set_aside(&api, command).await
+            }
             Command::Describe(args) if args.kind == "settings" => {
                 objects::describe(None, args).await
             }
@@ -102,7 +119,8 @@ async fn with_site(api: &Api, command: Command) -> Outcome {
         Command::Site(args::SiteCommand::Settings { changes, format }) => {
             login::settings(api, &changes, format.output).await
         }
-        Command::Token(args::TokenCommand::Create(args)) => device::token(api, args).await,
+        Command::Token(command) => credential::token(api, command).await,
+        Command::Credential(command) => credential::credential(api, command).await,
         Command::Device(command) => device::command(api, command).await,
         Command::Package(command) => package::command(api, command).await,
         Command::Apply(args) => objects::apply(api, args).await,
@@ -114,17 +132,22 @@ async fn with_site(api: &Api, command: Command) -> Outcome {
         Command::Rename(args) => objects::rename(api, args).await,
         Command::Accounting(args) => accounting::accounting(api, args).await,
         Command::Why(args) => accounting::why(api, args).await,
-        Command::Messages(args) => accounting::messages(api, args).await,
+        Command::Messages(args) => messages::messages(api, args).await,
+        Command::Query(args) => query::query(api, args).await,
         Command::Wait(args) => accounting::wait(api, args).await,
         Command::Stop(args) => orders::stop(api, args).await,
         Command::Resume(args) => orders::resume(api, args).await,
         Command::Rerun(args) => orders::rerun(api, args).await,
         Command::Halt(args) => orders::halt(api, args).await,
-        Command::SetAside(command) => device::set_aside(api, command).await,
         Command::Doctor(args) => doctor::site(api, args).await,
         Command::Site(_)
         | Command::Agent(_)
         | Command::Login(_)
+        | Command::Logout
+        | Command::Status(_)
+        | Command::Component(_)
+        | Command::SetAside(_)
+        | Command::Schema(_)
         | Command::Publisher(_)
         | Command::Completions { .. }
         | Command::Man { .. } => Err(Failure::usage("this command needs no site")),

@@ -24,6 +24,15 @@ impl Manifest {
         format!("{}:{}", self.file.display(), self.document.line(field))
     }
 
+    /// The document for the site, with the revision that its author saw, if it says so.
+    pub(crate) fn request(&self) -> serde_json::Value {
+        let mut value = self.object.to_value();
+        if let Some(seen) = Object::expected_revision(&self.document.value) {
+            value["metadata"]["revision"] = seen.into();
+        }
+        value
+    }
+
     /// The folder that relative paths of the manifest start from.
     pub(crate) fn folder(&self) -> &Path {
         self.file.parent().unwrap_or(Path::new("."))

@@ -15,6 +15,11 @@ pub(crate) fn out(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
+/// A line of data; answers whether somebody still reads.
+pub(crate) fn try_out(line: impl std::fmt::Display) -> bool {
+    writeln!(std::io::stdout().lock(), "{line}").is_ok()
+}
+
 /// A line of talk.
 pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
@@ -61,7 +66,7 @@ pub(crate) fn table<R: IntoIterator<Item = String>>(
 
 /// A time for people, or a dash.
 pub(crate) fn time(time: Option<muster_model::clock::Wall>) -> String {
-    time.map_or_else(|| "-".to_owned(), |time| time.to_string())
+    time.map_or_else(|| "-".to_owned(), |time| format!("{time:.3}"))
 }
 
 /// Text, or a dash.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Args;
+use muster_model::message::Severity;
 use muster_model::name::Name;
 use muster_model::period::Period;
 use muster_model::state::Word;
@@ -41,6 +42,9 @@ pub(crate) struct Export {
     pub(crate) kind: Option<String>,
     /// Only this object.
     pub(crate) name: Option<String>,
+    /// With `metadata.revision`, so that `apply` refuses what changed meanwhile.
+    #[arg(long)]
+    pub(crate) revisions: bool,
 }
 
 #[derive(Args, Debug)]
@@ -123,8 +127,8 @@ pub(crate) struct Messages {
     #[arg(long)]
     pub(crate) advertisement: Option<String>,
     /// Only this severe or worse: info, warning, error.
-    #[arg(long)]
-    pub(crate) severity: Option<String>,
+    #[arg(long, value_parser = severity)]
+    pub(crate) severity: Option<Severity>,
     /// Go on with what comes.
     #[arg(long)]
     pub(crate) follow: bool,
@@ -133,6 +137,12 @@ pub(crate) struct Messages {
     pub(crate) limit: u32,
     #[command(flatten)]
     pub(crate) format: Format,
+}
+
+fn severity(text: &str) -> Result<Severity, String> {
+    let all = [Severity::Info, Severity::Warning, Severity::Error];
+    let found = all.into_iter().find(|one| one.word() == text);
+    found.ok_or_else(|| "a severity is info, warning or error".to_owned())
 }
 
 #[derive(Args, Debug)]
@@ -205,29 +215,6 @@ pub(crate) struct Halt {
     pub(crate) reason: String,
     #[command(flatten)]
     pub(crate) format: Format,
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum SetAsideCommand {
-    /// All items.
-    List(Format),
-    /// One item with its bytes.
-    Show {
-        /// Its id.
-        id: String,
-        #[command(flatten)]
-        format: Format,
-    },
-    /// Apply it once more.
-    Retry {
-        /// Its id.
-        id: String,
-    },
-    /// Give it up; the count of what was dropped stays.
-    Drop {
-        /// Its id.
-        id: String,
-    },
 }
 
 #[derive(Args, Debug)]

@@ -1,8 +1,8 @@
-//! `accounting`, `why`, `messages`, `wait`: what became of it on each machine.
+//! `accounting`, `why`, `wait`: what became of it on each machine.
 
 use std::time::{Duration, Instant};
 
-use muster_model::api::{AccountingAnswer, Finding, MessageView, Page, WaitAnswer, WhyAnswer};
+use muster_model::api::{AccountingAnswer, Finding, Page, WaitAnswer, WhyAnswer};
 use muster_model::object::Kind;
 
 use crate::api::{Api, Query};
@@ -10,7 +10,7 @@ use crate::args;
 use crate::error::{Exit, Failure, Outcome};
 use crate::print::{answer, dash, out, say, table, time};
 
-/// How often `wait` looks, and `messages --follow` asks.
+/// How often `wait` looks.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// `accounting ADVERTISEMENT`, `accounting verify`.
@@ -104,55 +104,6 @@ pub(crate) async fn why(api: &Api, args: args::Why) -> Outcome {
         let when = found.next.at.map(|at| format!(" at {at}")).unwrap_or_default();
         out(format!("next: {}{when}", found.next.what));
     })
-}
-
-/// `messages`.
-pub(crate) async fn messages(api: &Api, args: args::Messages) -> Outcome {
-    let mut query = Query::new();
-    if let Some(device) = &args.device {
-        query.set("device", Some(api.resolve("device", device).await?));
-    }
-    if let Some(advertisement) = &args.advertisement {
-        let id = api.resolve(Kind::Advertisement.word(), advertisement).await?;
-        query.set("advertisement", Some(id));
-    }
-    query.set("severity", args.severity.as_deref());
-    query.set("limit", Some(args.limit));
-    let mut page: Page<MessageView> = api.get("/messages", &query).await?;
-    answer(args.format.output, &page, |page| page.items.iter().for_each(line))?;
-    if !args.follow {
-        return Ok(());
-    }
-    loop {
-        if let Some(last) = page.items.last() {
-            query.set("after", Some(last.cursor.clone()));
-        }
-        tokio::time::sleep(LOOK_EVERY).await;
-        page = api.get("/messages", &query).await?;
-        for item in &page.items {
-            match args.format.output {
-                args::Output::Table => line(item),
-                other => answer(other, item, |_| ())?,
-            }
-        }
-    }
-}
-
-fn line(message: &MessageView) {
-    let place = match (message.incarnation, message.sequence) {
-        (Some(incarnation), Some(sequence)) => format!("{incarnation}/{sequence}"),
-        _ => "-".to_owned(),
-    };
-    out(format!(
-        "{} {:<7} {} {:<12} {:>6} {} {}",
-        message.received,
-        message.severity.word(),
-        message.code,
-        message.name,
-        place,
-        dash(message.advertisement.as_ref()),
-        message.text
-    ));
 }
 
 /// `wait ADVERTISEMENT --for CONDITION --timeout T`.

@@ -94,7 +94,7 @@ fn log(data: &Path, output: Output) -> Outcome {
     answer(output, &Page { items, next: None }, |page| {
         let rows = page.items.iter().map(|row| {
             [
-                row.at.to_string(),
+                time(Some(row.at)),
                 row.severity.word().to_owned(),
                 row.code.to_string(),
                 row.sequence.to_string(),

@@ -1,13 +1,13 @@
-//! `device`, `token`, `set-aside`: who is let in, and what could not be taken.
+//! `device`, `set-aside`: the machines, and what could not be taken.
 
-use muster_model::api::{DeviceView, Page, SetAsideView, TokenAnswer, TokenRequest};
+use muster_model::api::{DeviceView, Page, SetAsideView};
 use serde_json::Value;
 
 use super::objects::device_row;
 use crate::api::{Api, Query};
 use crate::args::{self, Output};
-use crate::error::Outcome;
-use crate::print::{answer, out, say, table, time};
+use crate::error::{Failure, Outcome};
+use crate::print::{answer, out, table, time};
 use serde::de::IgnoredAny;
 
 /// `device list|approve|retire`.
@@ -46,29 +46,26 @@ pub(crate) async fn show(api: &Api, name: &str, output: Output) -> Outcome {
     answer(output, &found, |_| ())
 }
 
-/// `token create`.
-pub(crate) async fn token(api: &Api, args: args::TokenCreate) -> Outcome {
-    let request = TokenRequest {
-        role: args.role,
-        name: args.name,
-        collection: args.collection,
-        uses: args.uses,
-        ttl: args.ttl,
-        hold: args.hold,
-    };
-    let found: TokenAnswer = api.post("/tokens", &request).await?;
-    found.warnings.iter().for_each(|warning| say(format!("warning: {warning}")));
-    answer(args.format.output, &found, |found| {
-        out(&found.token);
-        say(format!("good until {}; it is not shown again", found.expires));
-    })
+/// `set-aside --data` of an agent: what it cannot take it refuses with its reason, so it keeps nothing
+/// aside.
+pub(crate) fn set_aside_of_agent(command: &args::SetAsideCommand) -> Outcome {
+    use args::SetAsideCommand::{Drop, List, Retry, Show};
+    match command {
+        List { format, .. } => {
+            let none: Page<SetAsideView> = Page { items: Vec::new(), next: None };
+            answer(format.output, &none, |_| out("an agent sets nothing aside"))
+        }
+        Show { id, .. } | Retry { id, .. } | Drop { id, .. } => {
+            Err(Failure::new(format!("no item {id}: an agent sets nothing aside")))
+        }
+    }
 }
 
 /// `set-aside list|show|retry|drop`.
 pub(crate) async fn set_aside(api: &Api, command: args::SetAsideCommand) -> Outcome {
     use args::SetAsideCommand::{Drop, List, Retry, Show};
     match command {
-        List(format) => {
+        List { format, .. } => {
             let items: Vec<SetAsideView> = api.all("/set-aside", &Query::new(), None).await?;
             answer(format.output, &Page { items, next: None }, |page| {
                 let rows = page.items.iter().map(|item| {
@@ -83,19 +80,19 @@ pub(crate) async fn set_aside(api: &Api, command: args::SetAsideCommand) -> Outc
                 table(&["id", "at", "sender", "bytes", "reason"], rows);
             })
         }
-        Show { id, format } => {
+        Show { id, format, .. } => {
             let path = format!("/set-aside/{}", crate::api::segment(&id)?);
             let found: SetAsideView = api.get(&path, &Query::new()).await?;
             let output = if format.output == Output::Table { Output::Yaml } else { format.output };
             answer(output, &found, |_| ())
         }
-        Retry { id } => {
+        Retry { id, .. } => {
             let path = format!("/set-aside/{}/retry", crate::api::segment(&id)?);
             let IgnoredAny = api.post(&path, &Value::Null).await?;
             out(format!("{id} was applied"));
             Ok(())
         }
-        Drop { id } => {
+        Drop { id, .. } => {
             let IgnoredAny =
                 api.delete(&format!("/set-aside/{}", crate::api::segment(&id)?)).await?;
             out(format!("{id} is dropped"));

@@ -36,7 +36,7 @@ pub(crate) async fn login(args: args::Login) -> Outcome {
     Ok(())
 }
 
-fn from_folder(data: &Path) -> Outcome<Context> {
+pub(crate) fn from_folder(data: &Path) -> Outcome<Context> {
     let found = muster_site::folder::local_credential(data).map_err(|error| {
         Failure::new(format!("failed to log on with the folder {}", data.display()))
             .because(&error)

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::api::{Api, Query};
 use crate::args::{self, Output};
+use crate::commands::package::Published;
 use crate::error::{Exit, Failure, Outcome};
 use crate::manifest::{self, Manifest};
 use crate::print::{answer, dash, out, say, table, time};
@@ -43,7 +44,15 @@ pub(crate) async fn apply(api: &Api, args: args::Apply) -> Outcome {
         }
         published.push(super::package::publish_manifest(api, package, None, &args.key).await?);
     }
-    let request = request(&manifests, args.dry_run, args.set, args.prune);
+    let mut request = request(&manifests, args.dry_run, args.set, args.prune);
+    // A version that was published just now overwrote nothing, and is what the object says now.
+    for (document, manifest) in request.documents.iter_mut().zip(&manifests) {
+        let name = manifest.object.metadata.name.as_str();
+        let is_new = |done: &Published| done.name == name && done.change != "unchanged";
+        if manifest.object.kind() == Kind::Package && published.iter().any(is_new) {
+            *document = manifest.object.to_value();
+        }
+    }
     let mut found: ApplyAnswer = send(api, &manifests, &request).await?;
     // A package counts as changed by what publishing it did, which was just before.
     for item in &mut found.items {
@@ -81,7 +90,7 @@ fn request(
     set: Option<String>,
     prune: bool,
 ) -> ApplyRequest {
-    let documents = manifests.iter().map(|manifest| manifest.object.to_value()).collect();
+    let documents = manifests.iter().map(Manifest::request).collect();
     ApplyRequest { documents, dry_run, set, prune }
 }
 
@@ -90,7 +99,9 @@ async fn send(api: &Api, manifests: &[Manifest], request: &ApplyRequest) -> Outc
     api.post("/apply", request).await.map_err(|failed| match failed.at {
         Some((document, field)) if document < manifests.len() => {
             let manifest = &manifests[document];
-            Failure::usage(format!("{}: {field}: {}", manifest.place(&field), failed.detail))
+            let said = format!("{}: {field}: {}", manifest.place(&field), failed.detail);
+            let failure = Failure::new(said).exit(failed.exit);
+            failed.hint.into_iter().fold(failure, Failure::hint)
         }
         _ => failed.into(),
     })
@@ -121,6 +132,7 @@ pub(crate) async fn export(api: &Api, args: args::Export) -> Outcome {
             if fixed || args.name.as_ref().is_some_and(|wanted| name != wanted.as_str()) {
                 continue;
             }
+            let revision = Object::expected_revision(&item);
             let object = Object::from_value(item).map_err(|problems| {
                 let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
                 Failure::new(format!("failed to read what the site holds: {}", said.join("; ")))
@@ -129,10 +141,11 @@ pub(crate) async fn export(api: &Api, args: args::Export) -> Outcome {
                 out("---");
             }
             first = false;
-            let _ = std::io::Write::write_all(
-                &mut std::io::stdout(),
-                crate::yaml::write(&object.to_value()).as_bytes(),
-            );
+            let mut document = object.to_value();
+            if let (true, Some(revision)) = (args.revisions, revision) {
+                document["metadata"]["revision"] = revision.into();
+            }
+            out(crate::yaml::write(&document).trim_end());
         }
     }
     Ok(())

@@ -53,7 +53,8 @@ pub(crate) async fn rerun(api: &Api, args: args::Rerun) -> Outcome {
     let request = RerunRequest { state: args.state, devices, reason: args.reason };
     let found: RerunAnswer = api.post(&format!("/advertisements/{id}/rerun"), &request).await?;
     answer(args.format.output, &found, |found| {
-        out(format!("{} opened for {} devices", found.occurrence, found.devices));
+        let devices = if found.devices == 1 { "device" } else { "devices" };
+        out(format!("{} opened for {} {devices}", found.occurrence, found.devices));
     })
 }
 

@@ -1,9 +1,11 @@
 //! `publisher init|add|revoke|rotate|list`: who may publish, as a chain of signed documents.
 
+use std::path::Path;
+
 use muster_content::trust::{Publisher, SignedTrust, TrustChange, TrustDocument};
 use muster_model::api::TrustView;
 use muster_model::name::Name;
-use muster_model::sign::PrivateKey;
+use muster_model::sign::{PrivateKey, PublicKey};
 use serde_json::json;
 
 use crate::api::{Api, Query};
@@ -12,6 +14,8 @@ use crate::error::{Failure, Outcome, Tried};
 use crate::print::{answer, out, say, table};
 use crate::publisher_key::{self, PublisherKey};
 use serde::de::IgnoredAny;
+
+mod published;
 
 /// Every `publisher` command. `api` is absent only for `init --offline`.
 pub(crate) async fn command(api: Option<&Api>, command: PublisherCommand) -> Outcome {
@@ -41,12 +45,8 @@ pub(crate) async fn command(api: Option<&Api>, command: PublisherCommand) -> Out
             out(format!("{name} may publish from trust document {number} on"));
             Ok(())
         }
-        PublisherCommand::Revoke { name, key } => {
-            let mine = PublisherKey::load(key.key.as_deref())?;
-            let change = TrustChange::Revoke(name.clone());
-            let number = change_trust(connected(api)?, &[change], &mine.key).await?;
-            out(format!("{name} may no longer publish from trust document {number} on"));
-            Ok(())
+        PublisherCommand::Revoke { name, dry_run, key, format } => {
+            revoke(connected(api)?, &name, dry_run, key.key.as_deref(), format.output).await
         }
         PublisherCommand::Rotate { key } => rotate(connected(api)?, key.key.as_deref()).await,
         PublisherCommand::List(format) => list(connected(api)?, format.output).await,
@@ -113,9 +113,11 @@ async fn change_trust(api: &Api, changes: &[TrustChange], key: &PrivateKey) -> O
     Ok(next.number())
 }
 
-/// The new key is written before the site hears of it and takes the old one's place after: a crash
-/// between leaves both keys.
-async fn rotate(api: &Api, named: Option<&std::path::Path>) -> Outcome {
+/// The new key is written before the site hears of it and takes the old one's place after, so a
+/// crash between leaves both, and doing it again goes on. What the old key signed is signed again
+/// before it is believed no more, so that at no moment anything becomes unrunnable; and once more
+/// after, for what was published meanwhile.
+async fn rotate(api: &Api, named: Option<&Path>) -> Outcome {
     let path = publisher_key::path(named)?;
     let old = PublisherKey::load(named)?;
     let fresh_path = path.with_extension("key.new");
@@ -127,18 +129,60 @@ async fn rotate(api: &Api, named: Option<&std::path::Path>) -> Outcome {
             fresh
         }
     };
+    let mut signed = published::sign_again(api, &old.key.public(), &fresh.key).await?;
     let known = newest(api).await?;
     let done = known.as_ref().and_then(|document| document.publisher(&fresh.key.public()));
     if done.is_none() {
         let publisher = Publisher { name: old.name.clone(), key: fresh.key.public() };
         change_trust(api, &[TrustChange::Rotate(publisher)], &old.key).await?;
+        signed.extend(published::sign_again(api, &old.key.public(), &fresh.key).await?);
     }
     fresh.replace(&path)?;
     muster_host::publish::durable_remove(&fresh_path)
         .tried(|| format!("remove {}", fresh_path.display()))?;
     out(format!("{} signs with {} from now on", fresh.name, fresh.key.public().id()));
-    say("packages that only the old key signed are refused from now on: publish them again");
+    signed.iter().for_each(|version| out(format!("  {version} is signed by it, too")));
     Ok(())
+}
+
+/// Removes a publisher; says what starts no more because nobody else signed it.
+async fn revoke(
+    api: &Api,
+    name: &Name,
+    dry_run: bool,
+    key: Option<&Path>,
+    output: Output,
+) -> Outcome {
+    let document = newest(api).await?.ok_or_else(|| Failure::new("the site has no publisher"))?;
+    if !document.publishers().iter().any(|who| who.name == *name) {
+        return Err(Failure::new(format!("the site believes no publisher called `{name}`"))
+            .hint("`muster publisher list` shows whom it believes"));
+    }
+    let rest: Vec<PublicKey> =
+        document.publishers().iter().filter(|who| who.name != *name).map(|who| who.key).collect();
+    let unrunnable = published::signed_by_none_of(api, &rest).await?;
+    let number = match dry_run {
+        true => document.number(),
+        false => {
+            let mine = PublisherKey::load(key)?;
+            change_trust(api, &[TrustChange::Revoke(name.clone())], &mine.key).await?
+        }
+    };
+    let found = json!({"publisher": name, "trust": number, "unrunnable": unrunnable});
+    answer(output, &found, |_| {
+        match dry_run {
+            true => out(format!("without {name}:")),
+            false => {
+                out(format!("{name} may no longer publish from trust document {number} on"));
+            }
+        }
+        unrunnable.iter().for_each(|one| out(format!("  {one}")));
+        if unrunnable.is_empty() {
+            out("  every version that is published can still start");
+        } else {
+            say("hint: another publisher can publish these versions again, from the same manifest");
+        }
+    })
 }
 
 async fn list(api: &Api, output: Output) -> Outcome {

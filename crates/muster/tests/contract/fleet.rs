@@ -1,52 +1,45 @@
 //! A fleet in a scratch folder: one site, some agents, and the truth that programs write.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+mod disk;
+mod postgres;
+
+use disk::SmallDisk;
+pub(crate) use disk::fill;
+use postgres::Postgres;
 
 /// How long anything may take before a test gives up: generous, since other tests share the cores.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A running fleet; everything ends when it is dropped.
 pub(crate) struct Fleet {
+    /// Before the folder, so that they are unmounted before it is removed.
+    disks: Vec<SmallDisk>,
     pub(crate) dir: tempfile::TempDir,
     pub(crate) url: String,
     config: PathBuf,
-    running: BTreeMap<String, (Vec<String>, Child)>,
+    running: BTreeMap<String, Role>,
     postgres: Option<Postgres>,
 }
 
-/// A PostgreSQL cluster of one fleet, made and ended by the project's own script.
-struct Postgres {
-    dir: String,
-    url: String,
-}
-
-const POSTGRES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/postgres");
-
-impl Postgres {
-    fn start() -> Self {
-        let dir = tempfile::env::temp_dir().join(format!("muster-contract-{}", std::process::id()));
-        let dir = dir.to_str().unwrap().to_owned();
-        let made = Command::new(POSTGRES).args(["start", &dir]).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let url = String::from_utf8(made.stdout).unwrap().trim().to_owned();
-        Self { dir, url }
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let _ = Command::new(POSTGRES).args(["stop", &self.dir]).output();
-    }
+/// A role that runs in the background, or did.
+struct Role {
+    args: Vec<String>,
+    child: Child,
 }
 
 /// What a command answered.
 pub(crate) struct Answer {
     pub(crate) code: i32,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
     pub(crate) out: String,
     pub(crate) err: String,
 }
@@ -80,9 +73,9 @@ impl Fleet {
 
     /// A site on PostgreSQL, logged on, with a publisher.
     pub(crate) fn on_postgres() -> Self {
-        let postgres = Postgres::start();
-        let mut fleet = Self::made(&["--database", &postgres.url]);
-        fleet.postgres = Some(postgres);
+        let mut fleet = Self::empty();
+        let database = fleet.postgres();
+        fleet.site(&["--database", &database]);
         fleet.ok(&["publisher", "init", "--name", "ada"]);
         fleet
     }
@@ -92,18 +85,50 @@ impl Fleet {
         Self::made(&[])
     }
 
+    /// A site on SQLite with further options of `site init`, logged on, with a publisher.
+    pub(crate) fn with(options: &[&str]) -> Self {
+        let fleet = Self::made(options);
+        fleet.ok(&["publisher", "init", "--name", "ada"]);
+        fleet
+    }
+
     fn made(options: &[&str]) -> Self {
+        let mut fleet = Self::empty();
+        fleet.site(options);
+        fleet
+    }
+
+    /// Only the scratch folder.
+    pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = dir.path().join("config.yaml");
-        let mut fleet =
-            Self { dir, url: String::new(), config, running: BTreeMap::new(), postgres: None };
-        let site = fleet.path("site");
+        let (url, running) = (String::new(), BTreeMap::new());
+        Self { disks: Vec::new(), dir, url, config, running, postgres: None }
+    }
+
+    /// Makes the site, starts it and logs on.
+    pub(crate) fn site(&mut self, options: &[&str]) {
+        let site = self.path("site");
         let init = ["site", "init", "--data", &site, "--code", "ABC", "--listen", "127.0.0.1:0"];
-        fleet.ok(&[&init, options].concat());
-        fleet.start("site", &["site", "run", "--data", &site]);
-        fleet.url = fleet.site_file()["url"].as_str().unwrap().to_owned();
-        fleet.ok(&["login", "--data", &site]);
-        fleet
+        self.ok(&[&init, options].concat());
+        self.start("site", &["site", "run", "--data", &site]);
+        self.url = self.site_file("site")["url"].as_str().unwrap().to_owned();
+        self.ok(&["login", "--data", &site]);
+    }
+
+    /// Starts a PostgreSQL for this fleet; answers its URL.
+    pub(crate) fn postgres(&mut self) -> String {
+        let postgres = self.postgres.insert(Postgres::start());
+        postgres.url.clone()
+    }
+
+    /// Makes the folder `name` a file system of `size`; false, with the reason printed, where
+    /// mounting is not permitted.
+    pub(crate) fn small_disk(&mut self, name: &str, size: &str) -> bool {
+        let disk = SmallDisk::mount(&self.path(name), size);
+        let mounted = disk.is_some();
+        self.disks.extend(disk);
+        mounted
     }
 
     /// A path in the scratch folder.
@@ -119,9 +144,16 @@ impl Fleet {
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Answer {
-        let Output { status, stdout, stderr } = self.command(args).output().unwrap();
+        self.run_with(args, &[])
+    }
+
+    /// Runs a command to its end with more in its environment.
+    pub(crate) fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Answer {
+        let Output { status, stdout, stderr } =
+            self.command(args).envs(env.iter().copied()).output().unwrap();
         Answer {
             code: status.code().unwrap_or(-1),
+            signal: status.signal(),
             out: String::from_utf8_lossy(&stdout).into_owned(),
             err: String::from_utf8_lossy(&stderr).into_owned(),
         }
@@ -132,6 +164,13 @@ impl Fleet {
     pub(crate) fn ok(&self, args: &[&str]) -> String {
         let answer = self.run(args);
         assert_eq!(answer.code, 0, "muster {args:?}: {}", answer.said());
+        answer.out
+    }
+
+    /// Runs a command that says something, be it that something needs a look.
+    pub(crate) fn ok_or_findings(&self, args: &[&str]) -> String {
+        let answer = self.run(args);
+        assert!(matches!(answer.code, 0 | 1), "muster {args:?}: {}", answer.said());
         answer.out
     }
 
@@ -152,39 +191,74 @@ impl Fleet {
 
     /// Starts a role in the background.
     pub(crate) fn start(&mut self, name: &str, args: &[&str]) {
+        self.start_with(name, args, &[]);
+    }
+
+    /// Starts a role in the background with more in its environment.
+    pub(crate) fn start_with(&mut self, name: &str, args: &[&str], env: &[(&str, &str)]) {
         let log = std::fs::File::options()
             .create(true)
             .append(true)
             .open(self.dir.path().join(format!("{name}.log")))
             .unwrap();
         let mut command = self.command(args);
-        command.stdout(log.try_clone().unwrap()).stderr(log);
+        command.envs(env.iter().copied()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap();
-        let args = args.iter().map(|word| (*word).to_owned()).collect();
-        self.running.insert(name.to_owned(), (args, child));
-        if name == "site" {
-            self.site_file();
+        let kept = args.iter().map(|word| (*word).to_owned()).collect();
+        self.running.insert(name.to_owned(), Role { args: kept, child });
+        // One that is to die at once may never say where it is.
+        if args[0] == "site" && !env.iter().any(|(name, _)| *name == "MUSTER_FAILPOINT") {
+            self.site_file(name);
         }
     }
 
     /// `kill -9`.
     pub(crate) fn kill(&mut self, name: &str) {
-        let (_, child) = self.running.get_mut(name).unwrap();
+        let child = &mut self.running.get_mut(name).unwrap().child;
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
-    /// Starts again what was killed.
-    pub(crate) fn restart(&mut self, name: &str) {
-        let (args, _) = self.running.remove(name).unwrap();
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        self.start(name, &args);
+    /// SIGTERM; answers how the role ended.
+    pub(crate) fn terminate(&mut self, name: &str) -> ExitStatus {
+        let child = &mut self.running.get_mut(name).unwrap().child;
+        let sent = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(sent.success(), "{name} runs");
+        until(&format!("{name} ends"), || child.try_wait().unwrap())
     }
 
-    fn site_file(&self) -> Value {
-        let pid = self.running["site"].1.id();
+    /// How a role ended, if it has.
+    pub(crate) fn ended(&mut self, name: &str) -> Option<ExitStatus> {
+        self.running.get_mut(name).unwrap().child.try_wait().unwrap()
+    }
+
+    /// The process of a role.
+    pub(crate) fn pid(&self, name: &str) -> u32 {
+        self.running[name].child.id()
+    }
+
+    /// Starts again what was killed.
+    pub(crate) fn restart(&mut self, name: &str) {
+        self.restart_with(name, &[]);
+    }
+
+    /// Starts again what was killed, with more in its environment.
+    pub(crate) fn restart_with(&mut self, name: &str, env: &[(&str, &str)]) {
+        let args = self.running.remove(name).unwrap().args;
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        self.start_with(name, &args, env);
+    }
+
+    /// What a role has said on its standard streams.
+    pub(crate) fn log_of(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(&format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// `run/site.json`, once the running site has written it.
+    pub(crate) fn site_file(&self, name: &str) -> Value {
+        let pid = self.pid(name);
         until("the site's address", || {
-            let text = std::fs::read(self.dir.path().join("site/run/site.json")).ok()?;
+            let text = std::fs::read(self.dir.path().join(name).join("run/site.json")).ok()?;
             let found: Value = serde_json::from_slice(&text).ok()?;
             (found["pid"] == pid).then_some(found)
         })
@@ -199,26 +273,44 @@ impl Fleet {
 
     /// Enrols and starts one agent with a root of its own.
     pub(crate) fn agent(&mut self, name: &str, token: &str) {
+        let enrolled = self.enroll(name, token, &[]);
+        assert_eq!(enrolled.code, 0, "{}", enrolled.said());
+        self.start_agent(name, &[]);
+    }
+
+    /// Enrols a device with a root of its own. What stands in `more` counts over what is said here.
+    pub(crate) fn enroll(&self, name: &str, token: &str, more: &[&str]) -> Answer {
+        self.enroll_with(name, token, more, &[])
+    }
+
+    /// Enrols a device with more in the environment.
+    pub(crate) fn enroll_with(
+        &self,
+        name: &str,
+        token: &str,
+        more: &[&str],
+        env: &[(&str, &str)],
+    ) -> Answer {
         let (data, root) = (self.path(name), self.path(&format!("{name}-root")));
         std::fs::create_dir_all(&root).unwrap();
-        let url = self.url.clone();
-        self.ok(&[
-            "agent",
-            "enroll",
-            "--data",
-            &data,
-            "--site",
-            &url,
-            "--token",
-            token,
-            "--name",
-            name,
-            "--root",
-            &root,
-            "--set",
-            "conditionEvery=1s",
-        ]);
-        self.start(name, &["agent", "run", "--data", &data]);
+        let mut args = vec!["agent", "enroll", "--data", &data, "--token", token, "--name", name];
+        args.extend(["--root", &root, "--set", "conditionEvery=1s"]);
+        if !more.contains(&"--site") {
+            args.extend(["--site", &self.url]);
+        }
+        args.extend(more);
+        self.run_with(&args, env)
+    }
+
+    /// Starts the agent of an enrolled device.
+    pub(crate) fn start_agent(&mut self, name: &str, env: &[(&str, &str)]) {
+        let data = self.path(name);
+        self.start_with(name, &["agent", "run", "--data", &data], env);
+    }
+
+    /// What the device says of itself.
+    pub(crate) fn status(&self, name: &str) -> Value {
+        self.json(&["agent", "status", "--data", &self.path(name)])
     }
 
     /// Enrols and starts `d1` to `dn`.
@@ -263,6 +355,18 @@ impl Fleet {
 
     /// Applies a collection of `members` and an advertisement of `package`, both called `name`.
     pub(crate) fn advertise(&self, name: &str, package: &str, members: &[&str], more: Value) {
+        let file = self.advertisement_file(name, package, members, more);
+        self.ok(&["apply", "-f", &file]);
+    }
+
+    /// The file of such a collection and advertisement.
+    pub(crate) fn advertisement_file(
+        &self,
+        name: &str,
+        package: &str,
+        members: &[&str],
+        more: Value,
+    ) -> String {
         let collection = json!({"apiVersion": "muster/v1", "kind": "Collection",
             "metadata": {"name": name}, "spec": {"members": members}});
         let mut spec = json!({"package": package, "program": "go", "collection": name,
@@ -270,9 +374,7 @@ impl Fleet {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let advertisement = json!({"apiVersion": "muster/v1", "kind": "Advertisement",
             "metadata": {"name": name}, "spec": spec});
-        let file =
-            self.write(&format!("{name}-ad.yaml"), &format!("{collection}\n---\n{advertisement}"));
-        self.ok(&["apply", "-f", &file]);
+        self.write(&format!("{name}-ad.yaml"), &format!("{collection}\n---\n{advertisement}"))
     }
 
     /// Waits until `device` stands at `state` with `advertisement`; answers its row.
@@ -311,15 +413,14 @@ impl Fleet {
 impl Drop for Fleet {
     fn drop(&mut self) {
         end_supervisors(self.dir.path());
-        for (_, child) in self.running.values_mut() {
+        for Role { child, .. } in self.running.values_mut() {
             let _ = child.kill();
             let _ = child.wait();
         }
         end_supervisors(self.dir.path());
         if std::thread::panicking() {
             for name in self.running.keys() {
-                let log = std::fs::read_to_string(self.path(&format!("{name}.log")));
-                eprintln!("--- {name}\n{}", log.unwrap_or_default());
+                eprintln!("--- {name}\n{}", self.log_of(name));
             }
         }
     }

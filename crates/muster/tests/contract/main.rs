@@ -1,11 +1,27 @@
 //! The contract, from outside: the real binary over real sockets, held against what the programs
-//! themselves wrote on disk. Nothing here shares code with the product.
+//! themselves wrote on disk. Nothing here shares code with the product but the list of failpoints and
+//! what a device that lies needs to speak as a device.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod fleet;
+mod proxy;
 
 mod accounting;
+mod clock;
+mod components;
+mod credentials;
+mod disk;
+mod failpoint;
+mod follow;
 mod inputs;
+mod memory;
 mod objects;
 mod orders;
+mod poison;
+mod process;
+mod publishers;
+mod query;
+mod restore;
+mod revisions;
+mod surroundings;
 mod trust;
