@@ -130,9 +130,12 @@ fn only_the_tail_of_much_output_is_recorded_and_the_file_is_bounded() {
 fn the_program_sees_its_own_environment_and_nothing_else() {
     // As a careless parent of the agent would have it.
     nix::sys::signal::SigSet::all().thread_block().unwrap();
+    // The masks are those of a program that takes the shell's place: while a shell starts a command,
+    // it blocks signals itself.
     let run = Run::of(
         "env | cut -d= -f1 | sort | tr '\\n' ' '; readlink /proc/$$/fd/0; \
-         readlink /proc/$$/fd/* | grep -cx \"$PWD/lock\"; grep -h -e SigBlk -e SigIgn /proc/$$/status",
+         readlink /proc/$$/fd/* | grep -cx \"$PWD/lock\"; \
+         exec grep -h -e SigBlk -e SigIgn /proc/self/status",
     );
     let exit = run.exit();
     let lines: Vec<&str> = exit.output.lines().collect();
