@@ -4,6 +4,10 @@ use std::path::Path;
 
 use muster_host::components;
 pub use muster_host::components::{ComponentError, paused};
+use muster_host::run_file::read_run_file;
+
+use crate::AgentFile;
+use crate::shown::RUN_FILE;
 
 /// The component that fetches and runs what is advertised.
 pub const SOFTWARE_DISTRIBUTION: &str = "software-distribution";
@@ -13,6 +17,15 @@ pub const ALL: [&str; 1] = [SOFTWARE_DISTRIBUTION];
 /// Pauses or resumes a component; durable on return.
 pub fn set_paused(data: &Path, component: &str, pause: bool) -> Result<(), ComponentError> {
     components::set_paused(data, &ALL, component, pause)
+}
+
+/// Whether the agent that runs on `data` acts on what is written there by now; `None` if none runs.
+pub fn is_in_force(data: &Path) -> Result<Option<bool>, ComponentError> {
+    let wanted = paused(data)?.contains(SOFTWARE_DISTRIBUTION);
+    let agent: Option<AgentFile> = read_run_file(data, RUN_FILE).ok().flatten();
+    // After a crash the run file stays, so the process is looked for as well.
+    let runs = |agent: &AgentFile| Path::new(&format!("/proc/{}", agent.pid)).exists();
+    Ok(agent.filter(runs).map(|agent| agent.paused == wanted))
 }
 
 #[cfg(test)]

@@ -207,13 +207,17 @@ impl Driver {
 
     /// Hands an input to the machine, saves, acts.
     async fn apply(&mut self, input: Input) -> Result<(), DriverError> {
+        let paused = match &input {
+            Input::Paused { paused } => Some(*paused),
+            _ => None,
+        };
         let step = self.agent.handle(self.setup.clock.now(), input);
         if let Err(error) = self.journal.commit(&step) {
             return self.recover(error).await;
         }
         self.setup.packages.keep(&step.writes);
         self.act(step.effects);
-        self.shown.trouble(self.agent.trouble());
+        self.shown.tell(self.agent.trouble(), paused);
         Ok(())
     }
 

@@ -60,6 +60,9 @@ pub struct AgentFile {
     /// What last went wrong with the site, if it still does.
     #[serde(default)]
     pub trouble: Vec<String>,
+    /// Software distribution is held still: nothing new starts.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// The agent could not run, or not go on.
@@ -143,6 +146,7 @@ async fn run_in(data: PathBuf, supervisor: PathBuf, clock: Clock) -> Result<(), 
         device: enrolment.device,
         name: identity.name.to_string(),
         trouble: Vec::new(),
+        paused: false,
     };
     let shown = Shown::publish(&data, shown)?;
     let trust = TrustStore::load(&data, identity.trust_pin)?;

@@ -1,6 +1,7 @@
-//! `DATA/run/agent.json` of the running agent: its process, and what is wrong between it and its site.
+//! `DATA/run/agent.json` of the running agent: its process, what is wrong between it and its site, and
+//! whether it is held still.
 //!
-//! For `agent status`, which is another process. Nothing depends on it, so a disk without room for it
+//! For `agent status` and `component`, which are other processes. Nothing depends on it, so a disk without room for it
 //! is no reason not to run. Kept by the driver; removed at a clean end.
 
 use std::path::Path;
@@ -32,17 +33,20 @@ impl Shown {
         }
     }
 
-    /// Shows what is wrong with the site by now. Writes only what changed.
-    pub(crate) fn trouble(&mut self, trouble: Vec<String>) {
-        if trouble == self.says.trouble {
+    /// Shows what is wrong with the site by now, and whether the machine was told to hold still, if it
+    /// was told anything. Writes only what changed.
+    pub(crate) fn tell(&mut self, trouble: Vec<String>, paused: Option<bool>) {
+        let paused = paused.unwrap_or(self.says.paused);
+        if trouble == self.says.trouble && paused == self.says.paused {
             return;
         }
+        self.says.paused = paused;
         for why in trouble.iter().filter(|why| !self.says.trouble.contains(why)) {
             tracing::warn!(%why, "trouble");
         }
         self.says.trouble = trouble;
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.update(&self.says)) {
-            tracing::warn!(why = %crate::chain_of(&error), "trouble is not shown");
+            tracing::warn!(why = %crate::chain_of(&error), "how the agent stands is not shown");
         }
     }
 }

@@ -1,15 +1,20 @@
 //! `component list|pause|resume`, `status`: a role as a whole, on this machine or over the network.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use muster_model::api::{ComponentState, Page, SiteView};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Query, segment};
 use crate::args::{self, ComponentCommand, Format, Output};
-use crate::error::{Outcome, Tried};
+use crate::error::{Failure, Outcome, Tried};
 use crate::print::{answer, out, table};
 use crate::role::{self, Role};
+
+/// A running agent looks every five seconds; a busy machine takes longer.
+const TAKEN_MOST: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Every `component` command. `connect` makes the API of the current context's site.
 pub(crate) async fn command(
@@ -93,8 +98,26 @@ async fn set_in(data: &Path, name: &str, pause: bool) -> Outcome {
             }
             muster_site::set_component(data, name, pause).tried(tried)
         }
-        Role::Agent => muster_agent::components::set_paused(data, name, pause).tried(tried),
+        Role::Agent => {
+            muster_agent::components::set_paused(data, name, pause).tried(tried)?;
+            await_agent(data).await
+        }
     }
+}
+
+/// Waits until a running agent acts on what was written, so that nothing starts after `pause` has
+/// returned.
+async fn await_agent(data: &Path) -> Outcome {
+    let tried = || format!("see whether the agent in {} has taken it", data.display());
+    let deadline = Instant::now() + TAKEN_MOST;
+    while muster_agent::components::is_in_force(data).tried(tried)? == Some(false) {
+        if Instant::now() >= deadline {
+            let said = format!("the agent in {} has not taken it yet", data.display());
+            return Err(Failure::new(said).hint("it is written, and holds once the agent looks"));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
 }
 
 async fn ask(api: &Api, name: &str, pause: bool) -> Outcome {
