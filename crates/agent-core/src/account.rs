@@ -10,7 +10,7 @@ use muster_model::wire::device::{Account, AccountEntry};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
-use crate::saved::{Key, ObligationRecord, Stage};
+use crate::saved::{Key, ObligationRecord, Stage, UserWord};
 use crate::sometimes::Branch;
 
 impl Agent {
@@ -83,6 +83,8 @@ impl ObligationRecord {
             attempts,
             uncounted: 0,
             launches: 0,
+            restarts: 0,
+            user: UserWord::default(),
             reported,
             since,
             reported_in: Sequence(0),

@@ -22,6 +22,7 @@ use crate::content::Content;
 use crate::draft::Draft;
 use crate::input::{FoundRun, Input};
 use crate::outbox::Outbox;
+use crate::restart::Restarting;
 use crate::saved::{Key, Memory, ObligationRecord, RunRecord, Saved};
 use crate::sometimes::{Branch, Fired};
 use crate::step::{Step, Write};
@@ -62,9 +63,14 @@ pub struct Agent {
     pub(crate) paused: bool,
     /// Run folders that were found and are not yet weighed against the account.
     pub(crate) found: Vec<FoundRun>,
+    pub(crate) restarting: Restarting,
+    /// Who is logged on; `None` until the shell has said so.
+    pub(crate) sessions: Option<Vec<String>>,
     pub(crate) started: bool,
     pub(crate) fired: Fired,
     pub(crate) ignored: Option<&'static str>,
+    /// The boot clock at the newest input.
+    pub(crate) elapsed: Elapsed,
     deadline: Option<Elapsed>,
     /// Bugs to be found by the simulator.
     #[cfg(feature = "planted")]
@@ -115,9 +121,12 @@ impl Agent {
             jitter: Jitter::new(0),
             paused: false,
             found: Vec::new(),
+            restarting: Restarting::default(),
+            sessions: None,
             started: false,
             fired: Fired::default(),
             ignored: None,
+            elapsed: Elapsed::default(),
             deadline: None,
             identity: identity.clone(),
             memory,
@@ -132,6 +141,7 @@ impl Agent {
     /// ignored and noted. Until [`Input::Started`] everything is ignored.
     pub fn handle(&mut self, now: Now, input: Input) -> Step {
         let mut draft = Draft::new(now);
+        self.elapsed = now.elapsed;
         if !self.started && !matches!(input, Input::Started { .. }) {
             self.ignore("an input before `Started`");
             return Step::default();
@@ -139,6 +149,7 @@ impl Agent {
         self.take(&mut draft, input);
         self.discard_told(&mut draft);
         self.look(&mut draft);
+        self.pump_restart(&mut draft);
         self.pump_contents(&mut draft);
         self.pump_contact(&mut draft);
         self.pump_outbox(&mut draft);
@@ -180,6 +191,10 @@ impl Agent {
             Input::Detected { key, found } => self.detected(draft, &key, found),
             Input::RunSeen { run, evidence } => self.run_seen(draft, run, evidence),
             Input::ArmFailed { run, wait, why } => self.arm_failed(draft, run, wait, why),
+            Input::Sessions(users) => self.sessions_changed(draft, users),
+            Input::Asked(request) => self.asked(draft, &request),
+            Input::RestartAble(able) => self.restart_able(able),
+            Input::RestartTried(tried) => self.restart_tried(draft, tried),
             Input::FactsChanged(facts) => self.facts_changed(draft, facts),
             Input::ZoneChanged(zone) => self.zone = zone,
             Input::Paused { paused } => self.paused = paused,

@@ -16,11 +16,12 @@ use crate::agent::Agent;
 use crate::draft::Draft;
 use crate::input::Exit;
 use crate::obligation::{forbidden, offered, over_before_start, policy_offer};
-use crate::outcome::{Outcome, failed};
+use crate::outcome::{Outcome, exit_code, failed};
 use crate::report::Told;
 use crate::saved::{ContentStanding, Key, RunRecord, Stage};
 use crate::sometimes::Branch;
 use crate::step::{Effect, Launch, Write};
+use crate::user::fits;
 
 impl Agent {
     fn run_id(&self, incarnation: Incarnation, key: &Key, attempt: u32) -> Option<RunId> {
@@ -64,6 +65,7 @@ impl Agent {
         let Some(package) = record.package.clone() else { return };
         record.attempts = run.attempt;
         record.launches = 0;
+        record.user.starts = None;
         draft.write(Write::Run(Box::new(run.clone())));
         let launch = Launch {
             run: run.run,
@@ -87,7 +89,8 @@ impl Agent {
     /// Nothing was executed: the same attempt is armed again under a higher launch number, unless
     /// something forbids a start by now.
     pub(crate) fn never_entered(&mut self, draft: &mut Draft, mut run: RunRecord) {
-        if !self.may_start(draft, &run.key) {
+        let fits = fits(run.program.run_when, self.somebody());
+        if !(fits && self.may_start(draft, &run.key)) {
             self.fired.note(Branch::Unarmed);
             return self.unarm(draft, &run);
         }
@@ -180,6 +183,10 @@ impl Agent {
             }
             _ => false,
         };
+        if again && self.restarts_spent(&run.key) {
+            let state = self.restart_loop(exit.and_then(exit_code));
+            return self.attempt_ends(draft, run, state.into(), exit);
+        }
         if again && self.may_follow(draft, run) {
             let delay = run.program.retry_delay(self.spent(run)).duration();
             return self.retry(draft, run, outcome.state, exit, delay);
@@ -191,9 +198,10 @@ impl Agent {
     pub(crate) fn may_follow(&self, draft: &Draft, run: &RunRecord) -> bool {
         let trusted = self.trusted(draft.now);
         let Some(standing) = self.standing(&run.key, trusted) else { return false };
+        let asked = standing.record.user.asked;
         self.spent(run) < run.program.attempts()
             && offered(&standing).is_ok_and(|(offer, due)| {
-                due.at.is_some() && over_before_start(offer, trusted).is_none()
+                (due.at.is_some() || asked) && over_before_start(offer, trusted).is_none()
             })
     }
 

@@ -9,6 +9,7 @@ use muster_model::clock::{Elapsed, Now, Wall};
 
 use crate::agent::Agent;
 use crate::obligation::{due_time, offered, stale_from};
+use crate::restart::program_restart_until;
 use crate::saved::{ObligationRecord, Stage};
 
 /// Before the site has told the time, trusted time is the wall clock, which may jump: a deadline in it
@@ -33,6 +34,7 @@ impl Agent {
         [
             Some(self.contact.deadline(self.memory.awaits_account)),
             self.outbox.deadline(),
+            self.restart_deadline(),
             contents,
             by_trusted_time,
         ]
@@ -47,8 +49,8 @@ impl Agent {
             Stage::Over
             | Stage::Running { .. }
             | Stage::DetectingAfter { .. }
-            | Stage::RestartPending { .. }
             | Stage::Recalled => return None,
+            stage @ Stage::RestartPending { .. } => return program_restart_until(stage),
             Stage::Holding { until, .. } => Some(*until),
             _ => None,
         };

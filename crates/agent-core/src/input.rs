@@ -13,6 +13,7 @@ use muster_model::wire::device::{Account, Receipt};
 
 use crate::saved::Key;
 use crate::step::Launch;
+use crate::user::Request;
 
 /// One thing that happened. Signatures were checked by the shell before a document gets here.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,6 +111,15 @@ pub enum Input {
         /// What happened, for people.
         why: String,
     },
+    /// Who is logged on, by name: all of them. Until the shell says so, nobody is known to be, and
+    /// the shell's own look at the conditions decides.
+    Sessions(Vec<String>),
+    /// A user of the device asks for something.
+    Asked(Request),
+    /// Whether the shell has a way to restart the machine. Until it says so, it has none.
+    RestartAble(bool),
+    /// What became of [`Effect::Restart`](crate::step::Effect::Restart).
+    RestartTried(RestartTry),
     /// The device's facts changed.
     FactsChanged(Facts),
     /// The device's time zone changed.
@@ -118,6 +128,18 @@ pub enum Input {
     Paused {
         /// Nothing new starts while this holds.
         paused: bool,
+    },
+}
+
+/// What became of a try to restart the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RestartTry {
+    /// The command ended well. Only another boot proves the restart.
+    Begun,
+    /// It failed.
+    Failed {
+        /// How, for people.
+        why: String,
     },
 }
 

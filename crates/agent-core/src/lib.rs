@@ -27,12 +27,14 @@ mod outcome;
 pub mod planted;
 mod policy;
 mod report;
+mod restart;
 mod run;
 pub mod saved;
 mod sending;
 pub mod sometimes;
 mod start;
 pub mod step;
+pub mod user;
 pub mod view;
 mod why;
 #[cfg(test)]

@@ -27,7 +27,13 @@ impl Stage {
 fn is_condition(why: Waiting) -> bool {
     matches!(
         why,
-        Waiting::Disk | Waiting::PackageManager | Waiting::User | Waiting::Turn | Waiting::Outbox
+        Waiting::Disk
+            | Waiting::PackageManager
+            | Waiting::User
+            | Waiting::Notice
+            | Waiting::Restart
+            | Waiting::Turn
+            | Waiting::Outbox
     )
 }
 
@@ -84,6 +90,8 @@ impl Agent {
             awaits_account: self.memory.awaits_account,
             paused: self.paused,
             turn_free: self.turn_free(),
+            somebody: self.somebody(),
+            restart_near: self.restart_near(self.elapsed),
             outbox_room: self.outbox.has_room(self.memory.relieved),
             detecting: asked.is_some_and(|asked| asked.detect.is_some()),
             checking: asked.is_some_and(|asked| asked.check.is_some()),
@@ -115,11 +123,13 @@ impl Agent {
                 self.ask_conditions(draft, key, program, size);
             }
             Move::Hold(why) => self.hold(draft, key, why),
+            Move::Notify { starts } => self.give_notice(draft, key, starts),
             Move::Arm { program, detection } => {
                 self.arm(draft, key, *program, detection.map(|detection| *detection));
             }
             Move::DetectAfter => self.detect_after(draft, key),
             Move::Restarted => self.restarted(draft, key),
+            Move::ProgramRestartOver => self.program_restart_over(draft, key),
             Move::Recall { program, detection } => {
                 self.recall(draft, key, *program, detection.map(|detection| *detection));
             }
@@ -214,14 +224,14 @@ impl Agent {
 
     pub(crate) fn hold(&mut self, draft: &mut Draft, key: &Key, why: Waiting) {
         self.fired.note(match why {
-            Waiting::Turn => Branch::Turn,
+            Waiting::Turn | Waiting::Restart => Branch::Turn,
             Waiting::Outbox => Branch::OutboxFull,
             _ => Branch::Condition,
         });
         let holding = self.obligations.get(key).is_some_and(
             |record| matches!(&record.stage, Stage::Holding { why: held, .. } if *held == why),
         );
-        let seen_from_here = matches!(why, Waiting::Turn | Waiting::Outbox);
+        let seen_from_here = matches!(why, Waiting::Restart | Waiting::Turn | Waiting::Outbox);
         if !(holding && seen_from_here) {
             let every = self.setting(Setting::ConditionEvery);
             let until = self.trusted(draft.now).plus(every);

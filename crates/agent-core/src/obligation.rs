@@ -29,6 +29,7 @@ use crate::content::Content;
 use crate::input::Manifested;
 use crate::outcome::{detects, failed};
 use crate::saved::{ContentStanding, ObligationRecord, Stage};
+use crate::user::{announced, fits};
 
 /// Everything that decides what an obligation does next.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +50,10 @@ pub(crate) struct Standing<'a> {
     pub(crate) paused: bool,
     /// No run is under way.
     pub(crate) turn_free: bool,
+    /// The machine is about to restart.
+    pub(crate) restart_near: bool,
+    /// Whether somebody is logged on; `None` if the shell does not say.
+    pub(crate) somebody: Option<bool>,
     /// The outbox can take the outcome of one more run.
     pub(crate) outbox_room: bool,
     /// A detection for this obligation is under way.
@@ -78,12 +83,16 @@ pub(crate) enum Move {
     Check { program: Box<Program>, size: u64 },
     /// All is clear but for this, which is looked at again.
     Hold(Waiting),
+    /// Whoever is logged on is given notice of a start.
+    Notify { starts: Wall },
     /// The program is started.
     Arm { program: Box<Program>, detection: Option<Box<Detection>> },
     /// Detection runs after the program.
     DetectAfter,
     /// The machine has restarted, as was asked.
     Restarted,
+    /// The program was to restart the machine itself and has not done so in time.
+    ProgramRestartOver,
     /// The run that the account named can be looked at.
     Recall { program: Box<Program>, detection: Option<Box<Detection>> },
 }
@@ -99,6 +108,9 @@ pub(crate) fn next(standing: &Standing<'_>) -> Move {
         Stage::DetectingAfter { .. } if still_fetching(standing).is_some() => Move::Stay,
         Stage::DetectingAfter { .. } => Move::DetectAfter,
         Stage::RestartPending { boot, .. } if boot != standing.boot => Move::Restarted,
+        Stage::RestartPending { until: Some(until), .. } if *until <= standing.trusted => {
+            Move::ProgramRestartOver
+        }
         Stage::RestartPending { .. } => Move::Stay,
         Stage::Recalled => next_recalled(standing),
         _ => next_unstarted(standing),
@@ -113,7 +125,10 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
     if let Some(end) = over_before_start(offer, standing.trusted) {
         return Move::End(end);
     }
-    let Some(at) = due.at else { return Move::Rest(State::Available) };
+    let asked = standing.record.user.asked;
+    let Some(at) = due.at.or(asked.then_some(At::Now)) else {
+        return Move::Rest(State::Available);
+    };
     if standing.record.reported.word() == Word::NotApplicable {
         return Move::Stay;
     }
@@ -136,7 +151,9 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
         return next;
     }
     match due_time(at, standing.zone) {
-        Some(due) if due > standing.trusted => Move::Wait { why: Waiting::Time, until: Some(due) },
+        Some(due) if due > standing.trusted && !asked => {
+            Move::Wait { why: Waiting::Time, until: Some(due) }
+        }
         _ => next_of_ready(standing, program, manifested),
     }
 }
@@ -144,14 +161,22 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
 /// Content is here, the time has come, nothing forbids a start.
 fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manifested) -> Move {
     let check = || Move::Check { program: Box::new(program.clone()), size: manifested.size };
-    let lacking = if !standing.turn_free {
+    let lacking = if standing.restart_near {
+        Some(Waiting::Restart)
+    } else if !standing.turn_free {
         Some(Waiting::Turn)
     } else if !standing.outbox_room {
         Some(Waiting::Outbox)
+    } else if !fits(program.run_when, standing.somebody) {
+        Some(Waiting::User)
     } else {
         None
     };
-    let checked = |next: &dyn Fn() -> Move| lacking.map_or_else(next, Move::Hold);
+    let checked = |next: &dyn Fn() -> Move| match (lacking, announced(standing, program)) {
+        (Some(why), _) => Move::Hold(why),
+        (None, Some(starts)) => Move::Notify { starts },
+        (None, None) => next(),
+    };
     let detection = manifested.detection.as_ref();
     match &standing.record.stage {
         Stage::Checking if standing.cleared => checked(&|| Move::Arm {
@@ -161,8 +186,11 @@ fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manife
         Stage::Checking if standing.checking => Move::Stay,
         Stage::Checking => checked(&check),
         Stage::DetectingBefore if standing.detecting => Move::Stay,
-        // A turn or room in the outbox is seen from here: no need to wait for the next look.
-        Stage::Holding { why: Waiting::Turn | Waiting::Outbox, .. } => checked(&check),
+        // These are seen from here: no need to wait for the next look.
+        Stage::Holding {
+            why: Waiting::Restart | Waiting::Turn | Waiting::Outbox | Waiting::Notice,
+            ..
+        } => checked(&check),
         Stage::Holding { why: Waiting::Retry, until } if *until > standing.trusted => {
             Move::Wait { why: Waiting::Retry, until: Some(*until) }
         }

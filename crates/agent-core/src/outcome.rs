@@ -73,14 +73,39 @@ pub(crate) fn lost_the_lock(program: &Program, exit: &Exit) -> bool {
         && !declared.into_iter().any(|code| *code == LOCK_HELD)
 }
 
-/// Whether the machine must restart before the run can be judged.
-pub(crate) fn wants_restart(program: &Program, exit: &Exit) -> bool {
-    let asked = exit.result.as_ref().is_some_and(|result| result.restart);
+/// Who restarts the machine before a run can be judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RestartBy {
+    /// The agent.
+    Agent,
+    /// The program itself.
+    Program,
+}
+
+/// Who restarts the machine before the run can be judged; `None` if it can be judged as it stands. What
+/// failed is not helped by a restart.
+pub(crate) fn wants_restart(program: &Program, exit: &Exit) -> Option<RestartBy> {
+    if !matches!(claim(program, exit).state, State::Succeeded { .. }) {
+        return None;
+    }
+    match program.after_running {
+        AfterRunning::ProgramRestarts => Some(RestartBy::Program),
+        AfterRunning::AgentRestarts => Some(RestartBy::Agent),
+        AfterRunning::None => asks_for_restart(program, exit).then_some(RestartBy::Agent),
+    }
+}
+
+/// Whether the run itself asked for a restart: by its exit code, or in its result file.
+pub(crate) fn asks_for_restart(program: &Program, exit: &Exit) -> bool {
+    let in_result = exit.result.as_ref().is_some_and(|result| result.restart);
     let by_code = matches!(exit.ending,
         Ending::Exited { code } if program.restart_codes.contains(&code));
-    let by_agent = program.after_running == AfterRunning::AgentRestarts;
-    let claims = matches!(claim(program, exit).state, State::Succeeded { .. });
-    claims && (asked || by_code || by_agent)
+    in_result || by_code
+}
+
+/// Whether the restart that cut a run of `program` short was a step of it.
+pub(crate) fn is_step(program: &Program, cause: Interruption) -> bool {
+    cause == Interruption::Restart && program.after_running == AfterRunning::ProgramRestarts
 }
 
 /// How a run with an exit record ended. `found` is what detection found after it, if it has a say;

@@ -13,7 +13,7 @@ use crate::agent::Agent;
 use crate::draft::Draft;
 use crate::obligation::policy_offer;
 use crate::report::Told;
-use crate::saved::{Key, ObligationRecord, RunRecord, Stage};
+use crate::saved::{Key, ObligationRecord, RunRecord, Stage, UserWord};
 use crate::sometimes::Branch;
 use crate::step::{Effect, Write};
 
@@ -172,6 +172,8 @@ impl Agent {
         self.follow(draft, key, offer);
         if let Some(record) = self.obligations.get_mut(key) {
             record.uncounted = record.attempts;
+            record.restarts = 0;
+            record.user = UserWord::default();
             record.stage = Stage::Idle;
         }
         self.report(draft, key, State::Accepted, Told::default());
@@ -194,6 +196,7 @@ impl Agent {
             return;
         }
         record.uncounted = record.attempts;
+        record.restarts = 0;
         record.stage = Stage::Idle;
         if matches!(record.reported, State::NotApplicable { .. }) {
             self.report(draft, key, State::Accepted, Told::default());
@@ -258,6 +261,8 @@ impl ObligationRecord {
             attempts: 0,
             uncounted: 0,
             launches: 0,
+            restarts: 0,
+            user: UserWord::default(),
             reported: State::Targeted,
             since: Wall::default(),
             reported_in: Sequence(0),

@@ -6,13 +6,14 @@
 
 use muster_model::message::RunId;
 use muster_model::settings::Setting;
-use muster_model::state::{Interruption, State, Waiting};
+use muster_model::state::{Interruption, Rule, State, Waiting};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
-use crate::input::{Exit, Found, RunEvidence};
-use crate::outcome::{self, CutShort, detects};
+use crate::input::{Ending, Exit, Found, RunEvidence};
+use crate::outcome::{self, CutShort, detects, failed};
 use crate::report::Told;
+use crate::restart::RESTARTS_MAX;
 use crate::saved::{Key, RunRecord, Stage};
 use crate::sometimes::Branch;
 use crate::step::Effect;
@@ -75,13 +76,16 @@ impl Agent {
 
     fn exited(&mut self, draft: &mut Draft, run: &RunRecord, exit: Exit) {
         let restarted = run.boot != self.memory.boot;
-        if outcome::wants_restart(&run.program, &exit) && !restarted {
-            self.fired.note(Branch::RestartPending);
-            let boot = self.memory.boot.clone();
-            let told = Told::of(run.run, Some(&exit));
-            self.set_stage(draft, &run.key, Stage::RestartPending { run: run.run, exit, boot });
-            self.report(draft, &run.key, State::RestartPending, told);
-            return;
+        if exit.ending == Ending::Stopped && !run.stopped {
+            // Nobody ordered it: the machine went down, which tells every process to end, or somebody
+            // ended the supervisor.
+            let cause = if restarted { Interruption::Restart } else { Interruption::Killed };
+            return self.cut_short(draft, run, cause);
+        }
+        match outcome::wants_restart(&run.program, &exit) {
+            Some(by) if !restarted => return self.await_restart(draft, run, exit, by),
+            Some(_) => self.count_restart(draft, &run.key),
+            None => {}
         }
         if outcome::lost_the_lock(&run.program, &exit) {
             return self.wait_for_lock(draft, run, &exit);
@@ -106,7 +110,13 @@ impl Agent {
         self.catch_up(draft, &run.key);
     }
 
-    fn judge_exit(&mut self, draft: &mut Draft, run: &RunRecord, exit: Exit, restarted: bool) {
+    pub(crate) fn judge_exit(
+        &mut self,
+        draft: &mut Draft,
+        run: &RunRecord,
+        exit: Exit,
+        restarted: bool,
+    ) {
         if detects(&run.program, run.detection.as_ref()) && outcome::has_run(&exit) {
             let stage =
                 Stage::DetectingAfter { run: run.run, exit: Some(exit), restarted, cause: None };
@@ -124,7 +134,20 @@ impl Agent {
         else {
             return;
         };
+        self.count_restart(draft, key);
         self.judge_exit(draft, &run, exit, true);
+        self.detect_if_due(draft, key);
+    }
+
+    /// A move that ended in another stage is followed by that stage's own move at once.
+    pub(crate) fn detect_if_due(&mut self, draft: &mut Draft, key: &Key) {
+        let due = self
+            .obligations
+            .get(key)
+            .is_some_and(|record| matches!(record.stage, Stage::DetectingAfter { .. }));
+        if due {
+            self.detect_after(draft, key);
+        }
     }
 
     /// Asks detection about a run that has ended.
@@ -178,12 +201,39 @@ impl Agent {
         let interrupted = State::Interrupted { cause };
         match outcome::cut_short(&run.program, found, cause) {
             CutShort::Ended(outcome) => self.attempt_ends(draft, run, outcome, None),
+            CutShort::Again if outcome::is_step(&run.program, cause) => {
+                self.next_step(draft, run, interrupted);
+            }
             CutShort::Again if self.may_follow(draft, run) => {
                 // The program is not to blame: there is no delay to wait for.
                 self.retry(draft, run, interrupted, None, std::time::Duration::ZERO);
             }
             CutShort::Again => self.attempt_ends(draft, run, interrupted.into(), None),
         }
+    }
+
+    /// A program that restarts the machine itself did so and has not reached its goal: it goes on with
+    /// a run that is no spent attempt, but not for ever.
+    fn next_step(&mut self, draft: &mut Draft, run: &RunRecord, interrupted: State) {
+        self.count_restart(draft, &run.key);
+        if self.restarts_spent(&run.key) {
+            let state = self.restart_loop(None);
+            return self.attempt_ends(draft, run, state.into(), None);
+        }
+        if let Some(record) = self.obligations.get_mut(&run.key) {
+            record.uncounted += 1;
+        }
+        match self.may_follow(draft, run) {
+            true => self.retry(draft, run, interrupted, None, std::time::Duration::ZERO),
+            false => self.attempt_ends(draft, run, interrupted.into(), None),
+        }
+    }
+
+    /// The end of an obligation that the machine restarted for too often.
+    pub(crate) fn restart_loop(&mut self, exit_code: Option<i32>) -> State {
+        self.fired.note(Branch::RestartLoop);
+        let detail = format!("the machine restarted {RESTARTS_MAX} times for it");
+        failed(Rule::RestartLoop, exit_code, detail)
     }
 }
 

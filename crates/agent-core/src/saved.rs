@@ -108,6 +108,12 @@ pub struct ObligationRecord {
     /// The launch number already used for the next attempt, whose program was never entered.
     #[serde(default)]
     pub launches: u32,
+    /// Restarts of the machine that were for this obligation.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u32,
+    /// What users of the device were told and have said.
+    #[serde(default, skip_serializing_if = "UserWord::is_default")]
+    pub user: UserWord,
     /// What was last reported: the state that people see.
     pub reported: State,
     /// Since when, in trusted time.
@@ -120,6 +126,30 @@ pub struct ObligationRecord {
     /// Exit code and detection contradicted each other.
     #[serde(default)]
     pub disputed: Option<String>,
+}
+
+/// What users of the device were told about an obligation and have said. Times are trusted times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct UserWord {
+    /// Somebody asked for the program: it starts as soon as nothing forbids it.
+    pub asked: bool,
+    /// When notice of a mandatory start was first given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub noticed: Option<Wall>,
+    /// The start that was announced, or put off to, and has not been made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starts: Option<Wall>,
+}
+
+impl UserWord {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Where an obligation is on its way: finer than the state that people see.
@@ -166,6 +196,10 @@ pub enum Stage {
         exit: Exit,
         /// The boot in which it ended.
         boot: BootId,
+        /// Until then, in trusted time, the program itself has to restart the machine; `None` if that
+        /// is the agent's part.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Wall>,
     },
     /// The site's account says that it was running when this device lost its memory. Its program is
     /// learned from the content again; then the run's folder is looked at.

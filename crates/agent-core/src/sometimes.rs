@@ -53,6 +53,16 @@ pub enum Branch {
     AlreadyPresent,
     /// A restart is needed before anything is judged.
     RestartPending,
+    /// The shell was asked to restart the machine.
+    RestartAsked,
+    /// A try to restart the machine failed.
+    RestartFailed,
+    /// The machine restarted for one obligation too often.
+    RestartLoop,
+    /// Notice of a start was given.
+    NoticeGiven,
+    /// A user's request was taken.
+    UserAsked,
     /// The machine has started anew.
     Rebooted,
     /// The memory was lost.
@@ -77,7 +87,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 33] = [
+    pub const ALL: [Branch; 38] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -101,6 +111,11 @@ impl Branch {
         Branch::StopOrdered,
         Branch::AlreadyPresent,
         Branch::RestartPending,
+        Branch::RestartAsked,
+        Branch::RestartFailed,
+        Branch::RestartLoop,
+        Branch::NoticeGiven,
+        Branch::UserAsked,
         Branch::Rebooted,
         Branch::MemoryLost,
         Branch::AccountTaken,

@@ -92,6 +92,9 @@ pub enum Effect {
     Inspect(RunId),
     /// Tell the supervisor to end the program.
     Stop(RunId),
+    /// Restart the machine; answered by `RestartTried`. No run is under way, and what may be sent has
+    /// been sent.
+    Restart,
     /// The outcome is saved: of the run's folder only what tells how it ended must stay, until
     /// `Discard`.
     Clean(RunId),

@@ -1,5 +1,6 @@
 //! The device's own view: what `agent status` and `agent software` show, also without a network.
 
+use muster_model::advertisement::At;
 use muster_model::clock::{Now, Wall};
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, DeviceId, EpochId, Incarnation};
@@ -9,7 +10,9 @@ use muster_model::state::{State, Waiting, Word};
 use serde::Serialize;
 
 use crate::agent::Agent;
+use crate::obligation::offered;
 use crate::saved::{Key, ObligationRecord};
+use crate::user::latest_start;
 
 pub use crate::why::{Chain, Link, Next};
 
@@ -93,6 +96,12 @@ pub struct ObligationView {
     /// Exit code and detection contradicted each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disputed: Option<String>,
+    /// When it is mandatory: `now`, or a time; absent if it is available.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mandatory: Option<At>,
+    /// The latest start that a user may put it off to, if notice is given of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latest: Option<Wall>,
     /// What happens next.
     pub next: Next,
 }
@@ -147,8 +156,18 @@ impl Agent {
             since: record.since,
             attempt: record.attempts,
             disputed: record.disputed.clone(),
+            mandatory: self.mandatory(record, trusted),
+            latest: self
+                .standing(&record.key, trusted)
+                .filter(|_| record.reported.word().is_unstarted())
+                .and_then(|standing| latest_start(&standing)),
             next: self.next_of(record, trusted),
         }
+    }
+
+    fn mandatory(&self, record: &ObligationRecord, trusted: Wall) -> Option<At> {
+        let standing = self.standing(&record.key, trusted)?;
+        offered(&standing).ok().and_then(|(_, due)| due.at)
     }
 
     /// What is offered while the account is awaited: it is no obligation yet, because the account may
@@ -178,6 +197,8 @@ fn view_unaccounted(offer: &Offer, due: &Due, trusted: Wall) -> ObligationView {
         since: trusted,
         attempt: 0,
         disputed: None,
+        mandatory: due.at,
+        latest: None,
         next: Next { what: "the site's account arrives".to_owned(), at: None },
     }
 }

@@ -94,6 +94,8 @@ fn next_after(why: Waiting) -> &'static str {
         Waiting::Halted => "somebody ends the halt",
         Waiting::Held => "somebody admits the device",
         Waiting::Conflict => "one of the conflicting advertisements goes",
+        Waiting::Notice => "the time that was given to who is logged on is over, or nobody is",
+        Waiting::Restart => "the machine restarts",
         Waiting::User => "the user's presence is looked at again",
         Waiting::Paused => "the component is resumed on the device",
     }

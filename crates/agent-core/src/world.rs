@@ -18,7 +18,9 @@ use muster_model::wire::batch::chain;
 use muster_model::wire::device::Receipt;
 
 use crate::agent::{Agent, Identity};
-use crate::input::{ContentNews, Exit, Found, FoundRun, Input, Manifested, RunEvidence};
+use crate::input::{
+    ContentNews, Exit, Found, FoundRun, Input, Manifested, RestartTry, RunEvidence,
+};
 use crate::saved::{Key, ObligationRecord, Saved};
 use crate::step::{Effect, Step, Unsigned, Write};
 
@@ -38,6 +40,8 @@ pub(crate) struct Answers {
     pub(crate) conditions: VecDeque<Option<Waiting>>,
     /// Exits of programs, in order; then exit code 0.
     pub(crate) exits: VecDeque<Exit>,
+    /// What becomes of restarts, in order; then no answer.
+    pub(crate) restarts: VecDeque<RestartTry>,
     /// Conditions are not answered.
     pub(crate) mute: bool,
     /// Programs go on until a test ends them.
@@ -208,6 +212,7 @@ impl World {
                 let found = self.answers.found.pop_front().unwrap_or(usual);
                 Input::Detected { key: key.clone(), found }
             }
+            Effect::Restart => Input::RestartTried(self.answers.restarts.pop_front()?),
             Effect::Arm(_) if self.answers.endless => return None,
             Effect::Arm(launch) => {
                 self.installed = true;

@@ -10,22 +10,19 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use muster_host::publish::read_if_there;
 use muster_host::quota::{Quota, disk_free};
 use muster_model::package::{PackageManager, Program, RunWhen};
 use muster_model::state::Waiting;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use crate::sessions::Sessions;
+
 /// Bytes that content and programs leave to the agent itself: the journal grows by outcomes, and the
 /// records and output of a run take up to 1.1 MiB. Small enough for a disk of 32 MiB to be of use.
 pub const DISK_RESERVE_BYTES: u64 = 4 * 1024 * 1024;
 /// dpkg(1): the frontends' lock, then that of the database.
 const DPKG_LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
-/// One file for each session, as systemd-logind keeps them and sd-login(3) reads them.
-const LOGIND_SESSIONS: &str = "/run/systemd/sessions";
-/// A name for each user who is logged on, in a file that somebody else writes.
-const SESSION_BYTES_MAX: u64 = 1024 * 1024;
 
 /// Where a device is looked at.
 #[derive(Clone, Debug)]
@@ -37,28 +34,15 @@ pub struct Conditions {
     dpkg_locks: Vec<PathBuf>,
 }
 
-/// Who knows who is logged on.
-#[derive(Clone, Debug)]
-enum Sessions {
-    /// A file with one line for each user; a missing or empty one is nobody.
-    File(PathBuf),
-    /// The folder of systemd-logind; without it nobody is known to be.
-    Logind(PathBuf),
-}
-
 impl Conditions {
-    /// A device whose agent keeps `data` and whose programs install below `root`. `session_source`
-    /// says who is logged on in place of the system.
+    /// A device whose agent keeps `data` and whose programs install below `root`; `sessions` says who
+    /// is logged on.
     pub fn new(
         data: PathBuf,
         root: PathBuf,
         quota: Option<Arc<Quota>>,
-        session_source: Option<PathBuf>,
+        sessions: Sessions,
     ) -> Self {
-        let sessions = match session_source {
-            Some(file) => Sessions::File(file),
-            None => Sessions::Logind(LOGIND_SESSIONS.into()),
-        };
         let dpkg_locks = DPKG_LOCKS.map(PathBuf::from).to_vec();
         Self { data, root, quota, sessions, dpkg_locks }
     }
@@ -89,10 +73,11 @@ impl Conditions {
     }
 
     fn user_fits(&self, run_when: RunWhen) -> bool {
+        let somebody = || !self.sessions.users().is_empty();
         match run_when {
             RunWhen::Any => true,
-            RunWhen::UserLoggedOn => self.sessions.anybody(),
-            RunWhen::NobodyLoggedOn => !self.sessions.anybody(),
+            RunWhen::UserLoggedOn => somebody(),
+            RunWhen::NobodyLoggedOn => !somebody(),
         }
     }
 
@@ -103,28 +88,6 @@ impl Conditions {
         };
         self.root == Path::new("/") && locks.iter().any(|lock| is_locked(lock).unwrap_or(false))
     }
-}
-
-impl Sessions {
-    fn anybody(&self) -> bool {
-        match self {
-            Sessions::File(file) => text(file).lines().any(|line| !line.trim().is_empty()),
-            Sessions::Logind(folder) => fs::read_dir(folder).is_ok_and(|sessions| {
-                sessions.filter_map(Result::ok).any(|session| is_users(&text(&session.path())))
-            }),
-        }
-    }
-}
-
-/// sd-login(3): a session of a person, not of a greeter or a service, that is not about to end.
-fn is_users(session: &str) -> bool {
-    let says = |line| session.lines().any(|said| said == line);
-    says("CLASS=user") && !says("STATE=closing")
-}
-
-fn text(path: &Path) -> String {
-    let bytes = read_if_there(path, SESSION_BYTES_MAX).ok().flatten().unwrap_or_default();
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 fn same_disk(one: &Path, other: &Path) -> bool {
@@ -170,7 +133,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let at = |name: &str| dir.path().join(name);
             let mut conditions =
-                Conditions::new(at(""), PathBuf::from("/"), None, Some(at("sessions")));
+                Conditions::new(at(""), PathBuf::from("/"), None, Sessions::File(at("sessions")));
             conditions.dpkg_locks = vec![at("lock-frontend"), at("lock")];
             Self { dir, conditions }
         }
@@ -271,20 +234,5 @@ mod tests {
             device.check(without.clone(), 0, if somebody { user } else { None });
             device.check(json!({"runWhen": "any"}), 0, None);
         }
-    }
-
-    #[test]
-    fn of_the_systems_sessions_those_of_people_count() {
-        let mut device = Device::new();
-        let sessions = device.dir.path().join("logind");
-        device.conditions.sessions = Sessions::Logind(sessions.clone());
-        let with = json!({"runWhen": "user-logged-on"});
-        device.check(with.clone(), 0, Some(Waiting::User));
-        fs::create_dir(&sessions).unwrap();
-        fs::write(sessions.join("c1"), "UID=120\nSTATE=active\nCLASS=greeter\n").unwrap();
-        fs::write(sessions.join("7"), "UID=1000\nSTATE=closing\nCLASS=user\n").unwrap();
-        device.check(with.clone(), 0, Some(Waiting::User));
-        fs::write(sessions.join("8"), "UID=1000\nSTATE=online\nCLASS=user\n").unwrap();
-        device.check(with, 0, None);
     }
 }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// The file in the data folder.
 pub const CONFIG_FILE: &str = "settings.json";
+/// How a machine is restarted when nothing else is said.
+const RESTART_COMMAND: &str = "systemctl reboot";
 /// A dozen settings and a few paths.
 const CONFIG_BYTES_MAX: u64 = 64 * 1024;
 
@@ -29,7 +31,7 @@ pub struct Config {
     /// A file that says who is logged on, in place of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_source: Option<PathBuf>,
-    /// How the agent restarts the machine; `None` with a root of its own: it leaves it to others.
+    /// How the agent restarts the machine, for sh(1); see [`Config::restart_command`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restart_command: Option<String>,
     /// Settings of this device over its site's.
@@ -121,6 +123,13 @@ impl Config {
         Ok(())
     }
 
+    /// How the agent restarts the machine: as it was told, or by default that of systemd. With a root of
+    /// its own it was told about less than the machine, and leaves that to others: `None`.
+    pub fn restart_command(&self) -> Option<String> {
+        let by_default = || (self.root == default_root()).then(|| RESTART_COMMAND.to_owned());
+        self.restart_command.clone().or_else(by_default)
+    }
+
     /// Sets the root. It need not exist yet.
     pub fn set_root(&mut self, root: PathBuf) -> Result<(), ConfigError> {
         if !root.is_absolute() {
@@ -152,6 +161,16 @@ mod tests {
         let loaded = Config::load(data.path()).unwrap();
         assert_eq!(loaded, config);
         assert_eq!(loaded.settings.get(Setting::PollWait), Period::secs(1));
+    }
+
+    #[test]
+    fn only_who_has_the_whole_machine_restarts_it_unasked() {
+        let mut config = Config::default();
+        assert_eq!(config.restart_command().as_deref(), Some("systemctl reboot"));
+        config.set_root("/srv/root".into()).unwrap();
+        assert_eq!(config.restart_command(), None);
+        config.restart_command = Some("echo restart".into());
+        assert_eq!(config.restart_command().as_deref(), Some("echo restart"));
     }
 
     #[test]

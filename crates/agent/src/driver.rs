@@ -18,6 +18,7 @@ mod follow;
 mod launch;
 mod local;
 mod packages;
+mod restart;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -47,6 +48,9 @@ use crate::env::Surroundings;
 use crate::journal::{Journal, JournalError};
 use crate::link;
 use crate::mailbox::{Letter, Mailbox, News};
+use crate::nearby;
+use crate::requests;
+use crate::sessions::Sessions;
 use crate::shown::Shown;
 use crate::transport::Transport;
 use crate::trust_store::TrustStore;
@@ -83,6 +87,8 @@ pub(crate) struct Setup {
     pub(crate) packages: Packages,
     /// What runs may lack.
     pub(crate) conditions: Conditions,
+    /// Who is logged on.
+    pub(crate) sessions: Sessions,
     /// The most that the folder may take.
     pub(crate) quota: Option<Arc<Quota>>,
     /// What runs see.
@@ -117,6 +123,12 @@ pub(crate) struct Driver {
     zone: TimeZone,
     paused: bool,
     shown: Shown,
+    /// Who is logged on, as the machine was last told.
+    users: Vec<String>,
+    /// The request that is being taken.
+    taking: Option<PathBuf>,
+    /// A request that was taken and whose file could not be removed.
+    stuck: Option<PathBuf>,
 }
 
 impl Driver {
@@ -145,6 +157,9 @@ impl Driver {
             zone: TimeZone::system(),
             paused: false,
             shown,
+            users: Vec::new(),
+            taking: None,
+            stuck: None,
         }
     }
 
@@ -152,6 +167,7 @@ impl Driver {
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), DriverError> {
         self.start().await?;
         let mut link = link::watch();
+        let mut nearby = nearby::watch(self.places());
         loop {
             let due = self.sleep_until();
             let before = self.setup.clock.elapsed();
@@ -161,10 +177,15 @@ impl Driver {
                 Some(letter) = self.letters.recv() => self.open(letter).await?,
                 Some(_) = self.tasks.join_next() => None,
                 Some(()) = link.recv() => Some(Input::LinkUp),
+                Some(()) = nearby.recv() => self.look_around(),
                 () = tokio::time::sleep(due) => Some(self.wake(before, due)),
             };
-            if let Some(input) = input {
+            let mut next = input;
+            while let Some(input) = next {
+                let looked = is_seen_nearby(&input);
                 self.apply(input).await?;
+                // Of several things that changed on the device each look finds one.
+                next = if looked { self.look_around() } else { None };
             }
         }
     }
@@ -216,6 +237,9 @@ impl Driver {
             return self.recover(error).await;
         }
         self.setup.packages.keep(&step.writes);
+        if let Some(taken) = self.taking.take() {
+            self.stuck = (!requests::taken(&taken)).then_some(taken);
+        }
         self.act(step.effects);
         self.shown.tell(self.agent.trouble(), paused);
         Ok(())
@@ -223,12 +247,23 @@ impl Driver {
 
     async fn start(&mut self) -> Result<(), DriverError> {
         self.sweep().await;
-        let started = self.started();
-        self.apply(started).await?;
-        if self.paused {
-            self.apply(Input::Paused { paused: true }).await?;
+        for input in self.opening() {
+            self.apply(input).await?;
         }
         Ok(())
+    }
+
+    /// What each life of the machine is told first.
+    fn opening(&mut self) -> Vec<Input> {
+        let able = self.setup.config.restart_command().is_some();
+        let started = self.started();
+        self.users = self.setup.sessions.users();
+        vec![
+            started,
+            Input::Paused { paused: self.paused },
+            Input::RestartAble(able),
+            Input::Sessions(self.users.clone()),
+        ]
     }
 
     fn started(&mut self) -> Input {
@@ -257,6 +292,7 @@ impl Driver {
             }
             tracing::error!(why = %crate::chain_of(&error), "the journal failed; trying again");
             self.tasks.abort_all();
+            self.taking = None;
             self.fetches.clear();
             self.mailbox = self.mailbox.next_life();
             // Letters are drained meanwhile: a thread that waits to send one may hold a lock.
@@ -274,9 +310,8 @@ impl Driver {
         let saved = self.journal.load()?;
         self.setup.packages.restore(&saved);
         self.agent = Agent::restore(&self.identity, saved);
-        let started = self.started();
         let mut effects = Vec::new();
-        for input in [started, Input::Paused { paused: self.paused }] {
+        for input in self.opening() {
             let step = self.agent.handle(self.setup.clock.now(), input);
             self.journal.commit(&step)?;
             self.setup.packages.keep(&step.writes);
@@ -285,4 +320,16 @@ impl Driver {
         self.act(effects);
         Ok(())
     }
+}
+
+/// Whether an input came from a look at the device: then the next look may find another one.
+fn is_seen_nearby(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Paused { .. }
+            | Input::ZoneChanged(_)
+            | Input::FactsChanged(_)
+            | Input::Sessions(_)
+            | Input::Asked(_)
+    )
 }

@@ -132,6 +132,15 @@ pub enum EnrollError {
         #[source]
         source: io::Error,
     },
+    /// A path that cannot be made absolute.
+    #[error("failed to use the path {path}")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// No runtime could be made.
     #[error("failed to start the runtime")]
     Runtime(#[source] io::Error),
@@ -200,7 +209,8 @@ impl EnrollOptions {
         }
         config.set(&self.settings)?;
         config.quota = self.quota.or(config.quota);
-        config.session_source = self.session_source.clone().or(config.session_source.take());
+        let source = self.session_source.as_ref().map(|file| absolute(file)).transpose()?;
+        config.session_source = source.or(config.session_source.take());
         config.restart_command = self.restart_command.clone().or(config.restart_command.take());
         Ok(())
     }
@@ -236,6 +246,11 @@ impl EnrollOptions {
             }
         }
     }
+}
+
+/// A path that means the same whatever folder the agent is started in.
+fn absolute(path: &Path) -> Result<PathBuf, EnrollError> {
+    std::path::absolute(path).map_err(|source| EnrollError::Path { path: path.to_owned(), source })
 }
 
 /// What the answer makes of a key. Its signature and its CA were checked.

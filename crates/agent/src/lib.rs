@@ -6,6 +6,7 @@
 //!   └─ driver ── transport ── site      poll, deliver, account, trust, renewal: signatures checked here
 //!         ├── contents                  fetch, verify, unpack
 //!         ├── conditions, detect, env   what runs lack, what they find, what they see
+//!         ├── sessions, requests        who is logged on, what they ask for
 //!         └── run folder ═ supervisor   one small process a run, which outlives the agent (law 6)
 //! ```
 //!
@@ -30,15 +31,20 @@ pub mod journal;
 mod link;
 mod mailbox;
 mod memory;
+mod nearby;
 mod output;
 mod renewal;
+pub mod requests;
 mod run;
 pub mod run_folder;
+pub mod sessions;
 mod shown;
 pub mod status;
 pub mod supervisor;
 pub mod transport;
 pub mod trust_store;
+
+pub use muster_agent_core::user::{Promise, Request, RequestRefused};
 
 pub use enroll::{EnrollError, EnrollOptions, Enrolled, Left, enroll, leave};
 pub use run::{AgentFile, RunError, RunOptions, run};

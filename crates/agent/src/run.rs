@@ -26,6 +26,7 @@ use crate::env::Surroundings;
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::memory::{self, Memory, MemoryError};
 use crate::renewal;
+use crate::sessions::Sessions;
 use crate::shown::Shown;
 use crate::transport::{Transport, TransportError, TrustedClock};
 use crate::trust_store::{TrustError, TrustStore};
@@ -45,6 +46,8 @@ pub struct RunOptions {
     pub data: PathBuf,
     /// The program to start as a supervisor; `None` is this one.
     pub supervisor: Option<PathBuf>,
+    /// A file that says who is logged on, for this time; `None` is what the device was enrolled with.
+    pub session_source: Option<PathBuf>,
 }
 
 /// `DATA/run/agent.json`, while the agent runs.
@@ -60,6 +63,9 @@ pub struct AgentFile {
     /// What last went wrong with the site, if it still does.
     #[serde(default)]
     pub trouble: Vec<String>,
+    /// The file that says who is logged on, if the system does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_source: Option<PathBuf>,
     /// Software distribution is held still: nothing new starts.
     #[serde(default)]
     pub paused: bool,
@@ -122,7 +128,8 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
     let data = std::fs::canonicalize(&options.data)
         .map_err(|source| RunError::Folder { path: options.data, source })?;
     let _lock = FolderLock::take(&data, "agent run")?;
-    for folder in [data.clone(), data.join("run"), data.join(crate::RUNS_DIR)] {
+    let requests = data.join(crate::requests::REQUESTS_DIR);
+    for folder in [data.clone(), data.join("run"), data.join(crate::RUNS_DIR), requests] {
         publish::create_private_dir(&folder)?;
         publish::remove_stale_drafts(&folder)?;
     }
@@ -132,20 +139,28 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
         .build()
         .map_err(RunError::Runtime)?;
     let supervisor = options.supervisor.unwrap_or_else(|| OWN_PROGRAM.into());
-    let ended = runtime.block_on(run_in(data, supervisor, clock));
+    let sessions = options.session_source;
+    let ended = runtime.block_on(run_in(data, supervisor, sessions, clock));
     runtime.shutdown_timeout(END_MOST);
     ended
 }
 
-async fn run_in(data: PathBuf, supervisor: PathBuf, clock: Clock) -> Result<(), RunError> {
+async fn run_in(
+    data: PathBuf,
+    supervisor: PathBuf,
+    session_source: Option<PathBuf>,
+    clock: Clock,
+) -> Result<(), RunError> {
     let stop = role::stop_on_signals()?;
     let (identity, enrolment) = Identity::load_enrolled(&data)?;
-    let config = Config::load(&data)?;
+    let mut config = Config::load(&data)?;
+    config.session_source = session_source.or(config.session_source);
     let shown = AgentFile {
         pid: std::process::id(),
         device: enrolment.device,
         name: identity.name.to_string(),
         trouble: Vec::new(),
+        session_source: config.session_source.clone(),
         paused: false,
     };
     let shown = Shown::publish(&data, shown)?;
@@ -225,11 +240,12 @@ fn set_up(
         Some(limit) => Some(Arc::new(Quota::new(limit, folder_bytes(&data)?))),
         None => None,
     };
-    let (root, sessions) = (config.root.clone(), config.session_source.clone());
+    let (root, sessions) = (config.root.clone(), Sessions::of(config.session_source.clone()));
     Ok(Setup {
         contents: Contents::open(&data, quota.clone())?,
         packages: Packages::default(),
-        conditions: Conditions::new(data.clone(), root.clone(), quota.clone(), sessions),
+        conditions: Conditions::new(data.clone(), root.clone(), quota.clone(), sessions.clone()),
+        sessions,
         quota,
         surroundings: Surroundings::of(enrolment.device, identity.name.clone(), root),
         name: identity.name,

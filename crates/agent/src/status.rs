@@ -9,20 +9,23 @@ use std::path::Path;
 use std::time::Duration;
 
 use muster_agent_core::saved::{Kept, Saved};
+use muster_agent_core::user::{Promise, Request, RequestRefused};
 use muster_agent_core::view::{ObligationView, OutboxView, PolicyView, View};
 use muster_agent_core::{Agent, Identity as Whose};
 use muster_host::clock::{Clock, ClockError};
 use muster_host::pki::peer_identity;
 use muster_host::run_file::read_run_file;
-use muster_model::clock::Wall;
+use muster_model::clock::{Now, Wall};
 use muster_model::id::{AdvertisementId, DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::message::{Message, Severity};
 use muster_model::name::Name;
 use muster_model::period::Period;
 use serde::Serialize;
 
+use crate::config::Config;
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::journal::{Journal, JournalError};
+use crate::sessions::Sessions;
 use crate::shown::RUN_FILE;
 use crate::trust_store::TrustStore;
 use crate::{AgentFile, chain_of, components};
@@ -78,6 +81,10 @@ pub struct StatusView {
     pub trust: TrustView,
     /// How runs are kept apart.
     pub isolation: &'static str,
+    /// Who is logged on.
+    pub users: Vec<String>,
+    /// How the agent restarts the machine; `None` if it leaves that to others.
+    pub restart_command: Option<String>,
     /// Messages that wait for the site.
     pub outbox: OutboxView,
     /// Its certificate; `None` if it cannot be read.
@@ -163,6 +170,12 @@ pub fn status(data: &Path) -> Result<StatusView, StatusError> {
     let clock = Clock::from_env()?;
     trouble.extend(wrong_clock(&saved, &clock));
     let view = view_of(&enrolment, saved)?;
+    let config = Config::load(data).unwrap_or_else(|error| {
+        trouble.push(chain_of(&error));
+        Config::default()
+    });
+    let agent = agent_file(data, &mut trouble);
+    let source = agent.as_ref().map_or(&config.session_source, |agent| &agent.session_source);
     Ok(StatusView {
         device: enrolment.device,
         name: identity.name,
@@ -170,7 +183,9 @@ pub fn status(data: &Path) -> Result<StatusView, StatusError> {
         epoch: enrolment.epoch,
         incarnation: enrolment.incarnation,
         url: identity.site_url,
-        running: running(data, &mut trouble),
+        users: Sessions::of(source.clone()).users(),
+        restart_command: config.restart_command(),
+        running: agent.map(|agent| agent.pid),
         policy: view.policy,
         last_heard: view.last_heard,
         trusted_time: view.trusted_time,
@@ -192,6 +207,28 @@ pub fn software(data: &Path) -> Result<Vec<SoftwareRow>, StatusError> {
     Ok(view_of(&enrolment, read_journal(data)?)?.obligations)
 }
 
+/// What would become of a request of a user now, and what the machine is when it is asked. Works beside
+/// a running agent and without one; changes nothing; blocks.
+pub fn weigh(
+    data: &Path,
+    request: &Request,
+) -> Result<Result<Promise, RequestRefused>, StatusError> {
+    let (_, enrolment) = Identity::load_enrolled(data)?;
+    let (agent, now) = machine_of(&enrolment, read_journal(data)?)?;
+    Ok(agent.weigh(now, request))
+}
+
+/// Trusted time on this device.
+pub fn trusted_time(data: &Path) -> Result<Wall, StatusError> {
+    let (_, enrolment) = Identity::load_enrolled(data)?;
+    Ok(view_of(&enrolment, read_journal(data)?)?.trusted_time)
+}
+
+/// Whether an agent runs on `data`.
+pub fn is_running(data: &Path) -> bool {
+    agent_file(data, &mut Vec::new()).is_some()
+}
+
 /// The device's own messages that it still keeps, oldest first. Works beside a running agent and
 /// without one; blocks.
 pub fn log(data: &Path) -> Result<Vec<LogRow>, StatusError> {
@@ -209,7 +246,13 @@ fn read_journal(data: &Path) -> Result<Saved, JournalError> {
 }
 
 /// The machine's own view of what was saved, as it would be now; the machine itself is let go.
-fn view_of(enrolment: &Enrolment, mut saved: Saved) -> Result<View, StatusError> {
+fn view_of(enrolment: &Enrolment, saved: Saved) -> Result<View, StatusError> {
+    let (agent, now) = machine_of(enrolment, saved)?;
+    Ok(agent.view(now))
+}
+
+/// The machine as it was saved, and the clocks.
+fn machine_of(enrolment: &Enrolment, mut saved: Saved) -> Result<(Agent, Now), StatusError> {
     let clock = Clock::from_env()?;
     let now = clock.now();
     if let Some(memory) = saved.memory.as_mut().filter(|memory| memory.boot != *clock.boot_id()) {
@@ -222,21 +265,19 @@ fn view_of(enrolment: &Enrolment, mut saved: Saved) -> Result<View, StatusError>
         fresh_incarnation_because: None,
         salvaged: Vec::new(),
     };
-    Ok(Agent::restore(&whose, saved).view(now))
+    Ok((Agent::restore(&whose, saved), now))
 }
 
-/// After a crash the run file stays, so the process is looked for as well.
-fn running(data: &Path, trouble: &mut Vec<String>) -> Option<u32> {
+/// What the running agent shows; `None` if none runs. After a crash the run file stays, so the process
+/// is looked for as well.
+fn agent_file(data: &Path, trouble: &mut Vec<String>) -> Option<AgentFile> {
     let file: Option<AgentFile> = read_run_file(data, RUN_FILE).unwrap_or_else(|error| {
         trouble.push(chain_of(&error));
         None
     });
-    let file = file?;
-    let runs = Path::new(&format!("/proc/{}", file.pid)).exists();
-    if runs {
-        trouble.extend(file.trouble);
-    }
-    runs.then_some(file.pid)
+    let file = file.filter(|file| Path::new(&format!("/proc/{}", file.pid)).exists())?;
+    trouble.extend(file.trouble.iter().cloned());
+    Some(file)
 }
 
 /// What is wrong with the machine's wall clock, once the site has told the time in this boot.

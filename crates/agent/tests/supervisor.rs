@@ -166,6 +166,22 @@ fn a_signal_that_ends_the_program_is_named() {
 }
 
 #[test]
+fn a_program_that_ends_by_term_ended_by_itself_unless_the_supervisor_is_told_too() {
+    assert_eq!(Run::of("kill -TERM $$").exit().ending, Ending::Signalled { signal: 15 });
+    let (_dir, ready) = fifo();
+    let run = Run::of(&format!("echo $$ > {}; exec sleep 60", ready.display()));
+    let mut supervisor = run.launch(1);
+    let program = run.await_program(&ready);
+    signal(program.parse().unwrap(), Signal::TERM);
+    while alive(&program) {
+        std::thread::yield_now();
+    }
+    signal(supervisor.id(), Signal::TERM);
+    supervisor.wait().unwrap();
+    assert!(matches!(run.look(), RunEvidence::Exited(exit) if exit.ending == Ending::Stopped));
+}
+
+#[test]
 fn while_the_supervisor_lives_the_run_is_alive_and_its_pid_is_shown() {
     let (_dir, ready) = fifo();
     let run = Run::of(&format!("echo up > {}; sleep 60", ready.display()));

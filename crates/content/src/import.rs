@@ -134,6 +134,7 @@ pub fn import(debs: &[Deb]) -> Result<Import, ImportRefused> {
             achieves,
             platform: Some(platform.to_owned()),
             run_when: RunWhen::Any,
+            notice: None,
             disk,
             package_manager: Some(PackageManager::Dpkg),
         })

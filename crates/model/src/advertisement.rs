@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Wall;
 use crate::name::Name;
+use crate::notice::Notice;
 use crate::period::Period;
 use crate::problem::{Checks, Problem};
 
@@ -37,6 +38,9 @@ pub struct AdvertisementSpec {
     /// A device that has not heard from its site for longer starts nothing new.
     #[serde(default, skip_serializing_if = "OfflineFor::is_default")]
     pub offline_for: OfflineFor,
+    /// What whoever is logged on is given before a mandatory start, instead of what the program says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     /// A line for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -140,6 +144,9 @@ impl AdvertisementSpec {
                     ),
                 );
             }
+        }
+        if let Some(notice) = &self.notice {
+            notice.check("spec.notice", &mut checks);
         }
         checks.that(
             !(self.track.is_some() && self.package.version.is_some()),

@@ -34,6 +34,7 @@ pub mod facts;
 pub mod id;
 pub mod message;
 pub mod name;
+pub mod notice;
 pub mod object;
 pub mod package;
 pub mod period;

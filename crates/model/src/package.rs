@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
+use crate::notice::Notice;
 use crate::period::Period;
 use crate::problem::{Checks, Problem};
 
@@ -92,6 +93,9 @@ pub struct Program {
     /// Who must or must not be logged on.
     #[serde(default)]
     pub run_when: RunWhen,
+    /// What whoever is logged on is given before a mandatory start. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
     /// Bytes of disk that the run needs beside its content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk: Option<u64>,
@@ -279,6 +283,14 @@ impl Program {
             "achieves is `nothing` but rerun is `if-not-detected`: detection could never allow or \
              forbid a re-run; use rerun `always` or `never`",
         );
+        if let Some(notice) = &self.notice {
+            notice.check(&field("notice"), checks);
+            checks.that(
+                self.run_when != RunWhen::NobodyLoggedOn,
+                &field("notice"),
+                "notice is given but runWhen is `nobody-logged-on`: nobody could ever see it",
+            );
+        }
         if let Some(platform) = &self.platform {
             checks.that(
                 matches!(
@@ -409,6 +421,12 @@ mod tests {
         check(quote, &at("commandLine"), "never closed");
         let long = go(serde_json::json!({"maxRunTime": "8d"}));
         check(long, &at("maxRunTime"), "at most 7d");
+        let late = go(serde_json::json!({"notice": {"countdown": "25h"}}));
+        check(late, &at("notice.countdown"), "at most 1d");
+        let early = go(serde_json::json!({"notice": {"countdown": "1h", "deferUntil": "10m"}}));
+        check(early, &at("notice.deferUntil"), "countdown is 1h");
+        let nobody = go(serde_json::json!({"notice": {}, "runWhen": "nobody-logged-on"}));
+        check(nobody, &at("notice"), "nobody could ever see it");
     }
 
     #[test]

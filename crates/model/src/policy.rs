@@ -12,6 +12,7 @@ use crate::digest::Digest;
 use crate::id::{AdvertisementId, DeviceId, EpochId};
 use crate::message::Occurrence;
 use crate::name::Name;
+use crate::notice::Notice;
 use crate::settings::Settings;
 use crate::sign::{PublicKey, Signature};
 
@@ -96,6 +97,9 @@ pub struct Offer {
     /// Another live advertisement wants the opposite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<Name>,
+    /// What whoever is logged on is given before a mandatory start, instead of what the program says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notice: Option<Notice>,
 }
 
 /// A package version, by digest.

@@ -60,6 +60,8 @@ settings! {
         "an unfinished obligation without expiry carries the mark `overdue` after this";
     KeepRelieved = "keepRelieved", Period::days(35), Period::days(3650),
         "how long a device keeps messages that its site has acknowledged, in case the site is restored from a backup";
+    RestartWait = "restartWait", Period::minutes(5), Period::days(1),
+        "how long a restart that was begun may take: then the restart command is tried again, and a program that restarts the machine itself is judged without a restart";
     TermGrace = "termGrace", Period::secs(10), Period::hours(1),
         "how long a program has between TERM and KILL";
 }

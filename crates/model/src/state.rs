@@ -52,8 +52,15 @@ pub enum State {
         /// Which attempt, from 1.
         attempt: u32,
     },
-    /// The program asked for a restart, which has not happened yet.
-    RestartPending,
+    /// The run can be judged only after a restart of the machine, which has not happened yet.
+    RestartPending {
+        /// Who restarts the machine, or what that waits for; absent in what release 0.1 said.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<Restart>,
+        /// What went wrong with the last try, for a person.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        detail: String,
+    },
     /// The goal is reached.
     Succeeded {
         /// How that is known.
@@ -163,8 +170,28 @@ reasons! {
         Conflict = "conflict",
         /// A person who is, or is not, logged on.
         User = "user",
+        /// The end of the countdown, or of the deferral, that whoever is logged on was given.
+        Notice = "notice",
+        /// The restart of the machine that an earlier run needs.
+        Restart = "restart",
         /// A paused component.
         Paused = "paused",
+    }
+
+    /// Who restarts the machine, or what that waits for.
+    Restart {
+        /// The agent, as soon as the site was told or could not be reached for ten seconds.
+        Agent = "agent",
+        /// Other runs, which end first.
+        Runs = "runs",
+        /// The end of the countdown that whoever is logged on was given.
+        Notice = "notice",
+        /// The program, which was declared to do it itself.
+        Program = "program",
+        /// Somebody else: the agent has no command for it.
+        Outside = "outside",
+        /// The next try: the restart command failed.
+        Command = "command-failed",
     }
 
     /// Why an attempt failed.
@@ -189,6 +216,8 @@ reasons! {
         Revoked = "revoked",
         /// The program is not in the package.
         NoSuchProgram = "no-such-program",
+        /// The machine restarted for it again and again, and the goal was never reached.
+        RestartLoop = "restart-loop",
     }
 
     /// How success is known.
@@ -402,7 +431,7 @@ impl State {
             State::Waiting { .. } => Word::Waiting,
             State::Downloading { .. } => Word::Downloading,
             State::Running { .. } => Word::Running,
-            State::RestartPending => Word::RestartPending,
+            State::RestartPending { .. } => Word::RestartPending,
             State::Succeeded { .. } => Word::Succeeded,
             State::Failed { .. } => Word::Failed,
             State::TimedOut => Word::TimedOut,
@@ -419,7 +448,11 @@ impl State {
     pub fn reason(&self) -> Option<String> {
         match self {
             State::Targeted | State::Accepted | State::Available => None,
-            State::RestartPending | State::TimedOut => None,
+            State::TimedOut | State::RestartPending { why: None, .. } => None,
+            State::RestartPending { why: Some(why), detail } if detail.is_empty() => {
+                Some(why.to_string())
+            }
+            State::RestartPending { why: Some(why), detail } => Some(format!("{why}: {detail}")),
             State::NotApplicable { why } => Some(why.to_string()),
             State::Waiting { why, until: None } => Some(why.to_string()),
             State::Waiting { why, until: Some(until) } => Some(format!("{why} until {until}")),
@@ -524,73 +557,4 @@ pub fn judge(current: &State, decided: Author, new: &State, author: Author) -> V
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn succeeded() -> State {
-        State::Succeeded { evidence: Evidence { rule: EvidenceKind::Detected, exit_code: Some(0) } }
-    }
-
-    #[track_caller]
-    fn check(current: State, decided: Author, new: State, author: Author, expected: Verdict) {
-        assert_eq!(judge(&current, decided, &new, author), expected, "{current} -> {new}");
-    }
-
-    #[test]
-    fn what_the_device_ended_stays_ended() {
-        use Author::{Device, Site};
-        let running = State::Running { attempt: 1 };
-        let lost = State::Lost { cause: Loss::Retired };
-        check(running.clone(), Device, succeeded(), Device, Verdict::Applied);
-        check(succeeded(), Device, running.clone(), Device, Verdict::Late);
-        check(succeeded(), Device, lost.clone(), Site, Verdict::Late);
-        let undone = State::RolledBack { cause: "restored".into() };
-        check(succeeded(), Device, undone, Device, Verdict::Applied);
-        check(lost, Site, succeeded(), Device, Verdict::Applied);
-    }
-
-    #[test]
-    fn the_site_withdraws_only_what_was_never_started() {
-        use Author::{Device, Site};
-        let gone = State::Withdrawn { why: Withdrawal::LeftCollection };
-        check(State::Targeted, Site, gone.clone(), Site, Verdict::Applied);
-        check(State::Accepted, Device, gone.clone(), Site, Verdict::Applied);
-        check(State::Running { attempt: 1 }, Device, gone.clone(), Site, Verdict::Late);
-        check(gone, Device, State::Targeted, Site, Verdict::Applied);
-        let deleted = State::Withdrawn { why: Withdrawal::Deleted };
-        check(deleted, Site, State::Targeted, Site, Verdict::Late);
-    }
-
-    #[test]
-    fn a_device_that_is_offered_nothing_does_not_know_better_why() {
-        use Author::{Device, Site};
-        let left = State::Withdrawn { why: Withdrawal::LeftCollection };
-        let deleted = State::Withdrawn { why: Withdrawal::Deleted };
-        let expired = State::Expired { why: Expiry::Advertisement };
-        check(deleted.clone(), Site, left.clone(), Device, Verdict::Late);
-        check(expired, Site, left.clone(), Device, Verdict::Late);
-        check(deleted, Site, State::Accepted, Device, Verdict::Applied);
-        check(left.clone(), Site, left, Device, Verdict::Applied);
-    }
-
-    #[test]
-    fn every_word_reads_back() {
-        for word in Word::ALL {
-            assert_eq!(word.as_str().parse(), Ok(word));
-            assert_eq!(serde_json::to_value(word).unwrap(), word.as_str());
-        }
-    }
-
-    #[test]
-    fn reasons_read_like_a_sentence() {
-        let waiting = State::Waiting {
-            why: Waiting::Retry,
-            until: Some("2027-01-01T00:00:00Z".parse().unwrap()),
-        };
-        assert_eq!(waiting.to_string(), "waiting(retry until 2027-01-01T00:00:00Z)");
-        let failed = State::Failed {
-            code: Failure { rule: Rule::ExitCode, exit_code: Some(3), detail: String::new() },
-        };
-        assert_eq!(failed.to_string(), "failed(exit-code (exit code 3))");
-    }
-}
+mod tests;

@@ -200,6 +200,9 @@ pub(crate) enum AgentCommand {
         /// The agent's folder.
         #[arg(long)]
         data: PathBuf,
+        /// A file that says who is logged on, a name a line or a JSON array, for this time.
+        #[arg(long, value_name = "FILE")]
+        session_source: Option<PathBuf>,
     },
     /// Give the identity up.
     Leave {
@@ -215,14 +218,10 @@ pub(crate) enum AgentCommand {
         #[command(flatten)]
         format: Format,
     },
-    /// What is advertised to this device, and where it stands.
-    Software {
-        /// The agent's folder.
-        #[arg(long)]
-        data: PathBuf,
-        #[command(flatten)]
-        format: Format,
-    },
+    /// What is advertised to this device, and where it stands; start it or put it off.
+    Software(Software),
+    /// Start what is advertised: an available program, or a mandatory one before its time.
+    Install(Install),
     /// The device's own messages.
     Log {
         /// The agent's folder.
@@ -231,6 +230,62 @@ pub(crate) enum AgentCommand {
         #[command(flatten)]
         format: Format,
     },
+}
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = false)]
+pub(crate) struct Software {
+    /// The agent's folder.
+    #[arg(long, global = true)]
+    pub(crate) data: Option<PathBuf>,
+    /// How the answer is printed.
+    #[arg(short, long, value_enum, default_value_t = Output::Table, global = true)]
+    pub(crate) output: Output,
+    #[command(subcommand)]
+    pub(crate) action: Option<SoftwareCommand>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum SoftwareCommand {
+    /// What is advertised to this device, and where it stands: the same as without a word.
+    List,
+    /// Start what is advertised: an available program, or a mandatory one before its time.
+    Install {
+        /// The advertisement's name or id, or its package's name.
+        name: String,
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Put off a start of which notice was given, as far as its deadline allows.
+    Defer {
+        /// The advertisement's name or id, or its package's name.
+        name: String,
+        /// For how long, from now.
+        #[arg(long = "for", default_value = "1h", value_name = "TIME")]
+        time: Period,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Install {
+    /// The agent's folder.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The advertisement's name or id, or its package's name.
+    pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) waiting: Waiting,
+}
+
+/// Whether to wait for the end.
+#[derive(Args, Debug, Clone, Copy)]
+pub(crate) struct Waiting {
+    /// Wait until it has ended. Exits 1 if it did not succeed, 4 at the time-out.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// How long to wait.
+    #[arg(long, default_value = "1h", requires = "wait")]
+    pub(crate) timeout: Period,
 }
 
 #[derive(Args, Debug)]
@@ -255,7 +310,7 @@ pub(crate) struct Enroll {
     /// How the agent restarts the machine.
     #[arg(long, value_name = "CMD")]
     pub(crate) restart_command: Option<String>,
-    /// A file that says who is logged on, a name a line.
+    /// A file that says who is logged on, a name a line or a JSON array.
     #[arg(long, value_name = "FILE")]
     pub(crate) session_source: Option<PathBuf>,
     /// A setting of this device over its site's: pollWait=1s.

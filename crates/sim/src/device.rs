@@ -5,6 +5,8 @@
 //! writes, then carry out the effects. Everything can end between any two of its steps.
 
 mod calls;
+mod person;
+mod restart;
 mod run;
 mod shell;
 
@@ -75,6 +77,10 @@ pub(crate) struct Device {
     /// Which software is there, by the digest of its manifest.
     software: BTreeMap<Digest, bool>,
     site_key: SealKey,
+    /// Who is logged on.
+    users: Vec<String>,
+    /// Its agent has a command that restarts the machine.
+    restarts_itself: bool,
     machine: Machine,
     process: Option<Process>,
     processes: u64,
@@ -112,6 +118,8 @@ impl Device {
             memory_lost: None,
             software,
             site_key,
+            users: Vec::new(),
+            restarts_itself: core.dice.per_mille(700),
             machine: Machine { on: false, boots: 0, booted_at: 0, skew: 0 },
             process: None,
             processes: 0,
@@ -142,6 +150,10 @@ impl Device {
         let elapsed = core.now().saturating_sub(self.machine.booted_at);
         let wall = Wall(core.wall().0.saturating_add(self.machine.skew));
         Now { wall, elapsed: Elapsed(elapsed) }
+    }
+
+    fn boots(&self) -> u64 {
+        self.machine.boots
     }
 
     fn boot_id(&self) -> BootId {
@@ -197,6 +209,8 @@ impl Device {
         let found = self.found_runs(core);
         let zone = TimeZone::UTC;
         self.tell(core, number, Input::Started { boot, facts, zone, seed, found });
+        self.tell(core, number, Input::RestartAble(self.restarts_itself));
+        self.tell_sessions(core);
     }
 
     /// The network has come up.

@@ -155,6 +155,18 @@ pub(crate) enum Event {
         /// The device.
         device: usize,
     },
+    /// Somebody at a device logs on or off, or asks for something.
+    Person {
+        /// The device.
+        device: usize,
+    },
+    /// A machine restarts, as its agent ordered, if it is still in the boot in which it did.
+    Restarts {
+        /// The device.
+        device: usize,
+        /// How often it had booted.
+        boots: u64,
+    },
     /// A supervisor acts.
     Supervisor {
         /// The device.

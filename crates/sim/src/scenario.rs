@@ -4,7 +4,7 @@
 
 use muster_model::digest::Digest;
 use muster_model::name::Name;
-use muster_model::package::{Achieves, Detection, Program};
+use muster_model::package::{Achieves, AfterRunning, Detection, Program};
 use muster_model::policy::PinnedPackage;
 use muster_model::settings::Settings;
 use muster_model::state::Rule;
@@ -93,6 +93,10 @@ pub(crate) enum Deed {
     Crashes,
     /// Exits 102: reached once the machine has restarted.
     WantsRestart,
+    /// Restarts the machine; its goal is no nearer.
+    Restarts,
+    /// Reaches its goal and restarts the machine.
+    WorksAndRestarts,
     /// Finds the package manager's lock held, and has done nothing.
     FindsLockHeld,
     /// Cannot be executed.
@@ -116,6 +120,8 @@ pub(crate) struct Scenario {
     pub settings: Settings,
     /// What can be advertised.
     pub software: Vec<Software>,
+    /// How often somebody at a device does something, on average.
+    pub persons_every: u64,
     /// What the administrator does, on average this often.
     pub admin_every: u64,
 }
@@ -135,6 +141,7 @@ impl Scenario {
             spool_bytes: if dice.per_mille(300) { 4_000 } else { 1 << 30 },
             settings,
             software: (1..=dice.between(2, 5)).map(|n| Software::draw(dice, n)).collect(),
+            persons_every: chaos / dice.between(2, 12),
             admin_every: chaos / dice.between(10, 40),
         }
     }
@@ -253,6 +260,16 @@ fn program(dice: &mut Dice, detected: bool) -> Program {
     if dice.per_mille(250) {
         document["packageManager"] = "dpkg".into();
     }
+    if dice.per_mille(200) {
+        let run_when = ["nobody-logged-on", "user-logged-on"];
+        document["runWhen"] = (*dice.pick(&run_when).unwrap_or(&"any")).into();
+    } else if dice.per_mille(200) {
+        let countdown = dice.between(1, 30);
+        let put_off = countdown + dice.below(120);
+        document["notice"] = serde_json::json!({
+            "countdown": format!("{countdown}m"), "deferUntil": format!("{put_off}m"),
+        });
+    }
     if dice.per_mille(60) {
         document["platform"] = "windows".into();
     }
@@ -275,6 +292,12 @@ fn endings(dice: &mut Dice, program: &Program) -> Vec<Deed> {
     }
     if program.package_manager.is_some() && dice.per_mille(500) {
         endings.push(Deed::FindsLockHeld);
+    }
+    if program.after_running == AfterRunning::ProgramRestarts {
+        endings.push(Deed::WorksAndRestarts);
+        if dice.per_mille(300) {
+            endings = vec![Deed::Restarts];
+        }
     }
     if !program.restart_codes.is_empty() && dice.per_mille(200) {
         endings.push(Deed::WantsRestart);

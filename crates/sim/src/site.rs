@@ -389,6 +389,7 @@ impl Site {
             achieves: software.program.achieves,
             expires: spec.and_then(|spec| spec.expires),
             offline_for: spec.map(|spec| spec.offline_for).unwrap_or_default(),
+            notice: spec.and_then(|spec| spec.notice),
             stopped: advertised.stopped.clone(),
             revoked: advertised.revoked.clone(),
         }

@@ -35,13 +35,19 @@ pub enum Rare {
     JoinedLate,
     /// A device left a collection.
     Left,
+    /// An agent ordered a restart.
+    RestartOrdered,
+    /// A program restarted its machine.
+    ProgramRestarted,
+    /// A program was launched that only runs with, or without, somebody logged on.
+    LaunchedForUsers,
     /// A program was executed a second time for one obligation.
     ExecutedAgain,
 }
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 16] = [
+    pub const ALL: [Rare; 19] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -57,6 +63,9 @@ impl Rare {
         Rare::ClockJumped,
         Rare::JoinedLate,
         Rare::Left,
+        Rare::RestartOrdered,
+        Rare::ProgramRestarted,
+        Rare::LaunchedForUsers,
         Rare::ExecutedAgain,
     ];
 }

@@ -53,6 +53,8 @@ fn open(core: &Core, store: &Store, key: &Key) -> Option<String> {
         State::Waiting { why, .. } => match why {
             Waiting::Stopped => advertised.stopped.is_some(),
             Waiting::Conflict => true,
+            // Nobody logs on or off after healing.
+            Waiting::User => true,
             _ => false,
         },
         State::Available => true,
@@ -148,7 +150,10 @@ fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
         State::Interrupted { cause } if *cause != Interruption::Stopped => {
             // An exit record is an outcome: what has one was not interrupted.
             match done.last() {
-                Some(last) if row.attempt == last.attempt => last.ended.is_none(),
+                // A supervisor that nobody ordered to end was ended with its machine, or by somebody.
+                Some(last) if row.attempt == last.attempt => {
+                    last.ended.as_ref().is_none_or(|ending| *ending == Ending::Stopped)
+                }
                 _ => true,
             }
         }

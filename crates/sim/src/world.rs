@@ -129,6 +129,8 @@ impl World {
         for device in 0..self.devices.len() {
             let delay = core.dice.spread(1, 10 * MINUTE);
             core.queue.after(delay, Event::Boots { device });
+            let delay = core.dice.spread(1, core.scenario.persons_every);
+            core.queue.after(delay, Event::Person { device });
         }
         core.queue.after(core.scenario.chaos, Event::Heal);
         core.queue.after(10, Event::Administer);
@@ -183,6 +185,14 @@ impl World {
             }
             Event::Boots { device } => {
                 self.devices[device].boot(core);
+                Some(device)
+            }
+            Event::Person { device } => {
+                self.devices[device].person(core);
+                Some(device)
+            }
+            Event::Restarts { device, boots } => {
+                self.devices[device].restarts(core, boots);
                 Some(device)
             }
             Event::Supervisor { device, supervisor, act } => {

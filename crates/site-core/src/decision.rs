@@ -150,7 +150,7 @@ mod tests {
         check(Leave, None, Some(Word::Withdrawn));
         check(Leave, Some(waiting(Waiting::Disk)), Some(Word::Withdrawn));
         check(Leave, Some(running()), None);
-        check(Leave, Some(State::RestartPending), None);
+        check(Leave, Some(State::RestartPending { why: None, detail: String::new() }), None);
         check(Leave, Some(succeeded()), None);
         check(Leave, Some(left()), None);
     }

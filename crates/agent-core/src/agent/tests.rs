@@ -13,16 +13,17 @@ use muster_model::wire::device::{Account, AccountEntry};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::input::{ContentNews, Ending, Exit, Found, Input, RunEvidence, RunResult};
+use crate::input::{ContentNews, Ending, Exit, Found, Input, RestartTry, RunEvidence, RunResult};
 use crate::saved::Saved;
 use crate::sometimes::{Branch, Fired};
 use crate::step::Effect;
+use crate::user::Request;
 use crate::world::*;
 
 /// What happens next: a kind, and two numbers that fill in its details.
 type Event = (u8, u8, u16);
 
-const KINDS: u8 = 36;
+const KINDS: u8 = 38;
 
 fn pick<T: Clone>(from: &[T], n: u16) -> T {
     from[n as usize % from.len()].clone()
@@ -73,6 +74,27 @@ fn found(n: u16) -> Found {
     )
 }
 
+fn restart_news(n: u16) -> Input {
+    match n % 8 {
+        0 => Input::RestartAble(false),
+        1 => Input::RestartTried(RestartTry::Begun),
+        2 => Input::RestartTried(RestartTry::Failed { why: "why".into() }),
+        _ => Input::RestartAble(true),
+    }
+}
+
+fn user_news(a: u8, n: u16) -> Input {
+    let advertisement = advertisement(1 + u128::from(a % 3));
+    match n % 4 {
+        0 => Input::Asked(Request::Install { advertisement }),
+        1 => {
+            let until = Wall(NOON.0 + i64::from(n) * 1_000);
+            Input::Asked(Request::Defer { advertisement, until })
+        }
+        _ => Input::Sessions((0..n / 16 % 3).map(|user| user.to_string()).collect()),
+    }
+}
+
 impl World {
     fn random_policy(&mut self, a: u8, n: u16) {
         let rerun = pick(&["never", "always", "if-not-detected"], n);
@@ -83,6 +105,7 @@ impl World {
             "retryDelays": ["1m"],
             "restartCodes": [102],
             "packageManager": "dpkg",
+            "notice": pick(&[None, Some(json!({"countdown": "1m", "deferUntil": "10m"}))], n / 5),
             "platform": pick(&[None, None, None, Some("windows")], n / 3),
         });
         let order = |kill| Some(Order { by: "ada".into(), reason: String::new(), kill });
@@ -192,6 +215,7 @@ impl World {
     /// The shell gets on with what it was told to do.
     fn answer_some(&mut self, n: u16) {
         self.answers.endless = n.is_multiple_of(2);
+        self.answers.restarts = [RestartTry::Failed { why: "why".into() }].into();
         for _ in 0..3 {
             let Some(effect) = self.waiting.pop_front() else { return };
             let answer = self.answer(&effect);
@@ -202,7 +226,9 @@ impl World {
     fn happen(&mut self, (kind, a, n): Event) {
         let some_key = key(1 + u128::from(a % 3));
         let input = match kind % KINDS {
-            24.. => return self.answer_some(n),
+            26.. => return self.answer_some(n),
+            24 => restart_news(n),
+            25 => user_news(a, n),
             0 => return self.random_policy(a, n),
             1 => return self.restart(),
             2 if n.is_multiple_of(3) => return self.reboot(),
@@ -339,9 +365,16 @@ fn random_lives_reach_the_rare_branches() {
             fired = fired.and(world.agent.fired());
         }
     }
-    // These need a full outbox, a month of silence or a site that was rolled back further than a
-    // random life goes; each has a test of its own.
-    let elsewhere = [Branch::OutboxFull, Branch::StalePolicy, Branch::Forgotten, Branch::Restated];
+    // These need a full outbox, a month of silence, a site that was rolled back further, or restarts
+    // that fail or repeat more than in a random life; each has a test of its own.
+    let elsewhere = [
+        Branch::OutboxFull,
+        Branch::StalePolicy,
+        Branch::Forgotten,
+        Branch::Restated,
+        Branch::RestartFailed,
+        Branch::RestartLoop,
+    ];
     let never: Vec<Branch> = Branch::ALL
         .into_iter()
         .filter(|branch| !fired.has(*branch) && !elsewhere.contains(branch))

@@ -1,6 +1,7 @@
 use muster_model::state::Interruption;
 use serde_json::json;
 
+use super::RestartBy;
 use super::{CutShort, cut_short, judge, wants_restart};
 use crate::input::{Ending, Exit, Found, RunResult};
 use crate::world::{ended, exited, program};
@@ -85,13 +86,15 @@ fn after_a_restart_the_evidence_says_so() {
 #[test]
 fn a_restart_is_wanted_only_by_a_run_that_claims_success() {
     let by_code = program(json!({"restartCodes": [102]}));
-    assert!(wants_restart(&by_code, &exited(102)));
-    assert!(!wants_restart(&by_code, &exited(0)));
-    assert!(wants_restart(&by_code, &said(0, None, true)));
-    assert!(!wants_restart(&by_code, &said(3, None, true)));
+    assert_eq!(wants_restart(&by_code, &exited(102)), Some(RestartBy::Agent));
+    assert_eq!(wants_restart(&by_code, &exited(0)), None);
+    assert_eq!(wants_restart(&by_code, &said(0, None, true)), Some(RestartBy::Agent));
+    assert_eq!(wants_restart(&by_code, &said(3, None, true)), None);
     let by_agent = program(json!({"afterRunning": "agent-restarts"}));
-    assert!(wants_restart(&by_agent, &exited(0)));
-    assert!(!wants_restart(&by_agent, &exited(1)));
+    assert_eq!(wants_restart(&by_agent, &exited(0)), Some(RestartBy::Agent));
+    assert_eq!(wants_restart(&by_agent, &exited(1)), None);
+    let by_program = program(json!({"afterRunning": "program-restarts"}));
+    assert_eq!(wants_restart(&by_program, &exited(0)), Some(RestartBy::Program));
 }
 
 /// What becomes of a run that was cut short: the state, `!` if disputed, or `again`.

@@ -129,6 +129,7 @@ impl World {
             stopped: None,
             revoked: None,
             conflict: None,
+            notice: None,
         }
     }
 

@@ -39,6 +39,7 @@ impl Driver {
             Effect::Detect { key, manifest, detection } => self.detect(key, manifest, *detection),
             Effect::Arm(launch) => self.prepare(launch),
             Effect::Inspect(run) => self.inspect(run),
+            Effect::Restart => self.restart_machine(),
             Effect::Stop(run) => self.stop(run),
             Effect::Clean(run) => self.clean(run),
             Effect::Discard(run) => self.discard(run),

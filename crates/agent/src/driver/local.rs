@@ -1,15 +1,19 @@
 //! What the driver sees on the device itself: facts, time zone, paused components, leftovers of a crash.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use muster_agent_core::input::{FoundRun, Input};
+use muster_agent_core::user::Request;
 
 use super::Driver;
 use super::content::DETECT_DIR;
 use crate::components;
 use crate::contents::remove_copy;
+use crate::nearby::Place;
+use crate::requests;
 use crate::run_folder::{self, RunFolder};
 
 /// How often files that an administrator writes are looked at: a pause takes hold within this time.
@@ -23,6 +27,14 @@ impl Driver {
             self.paused = paused;
             return Some(Input::Paused { paused });
         }
+        let users = self.setup.sessions.users();
+        if users != self.users {
+            self.users.clone_from(&users);
+            return Some(Input::Sessions(users));
+        }
+        if let Some(request) = self.next_request() {
+            return Some(Input::Asked(request));
+        }
         let zone = TimeZone::system();
         if zone != self.zone {
             self.zone = zone.clone();
@@ -34,6 +46,24 @@ impl Driver {
             return Some(Input::FactsChanged(facts));
         }
         None
+    }
+
+    /// A request to be taken. The one that was taken and is still there is not taken for ever.
+    fn next_request(&mut self) -> Option<Request> {
+        self.stuck.take_if(|stuck| requests::taken(stuck));
+        let left = requests::first(&self.setup.data)?;
+        if self.stuck.as_ref() == Some(&left.path) {
+            return None;
+        }
+        self.taking = Some(left.path);
+        Some(left.request)
+    }
+
+    /// Where a change on the device shows that somebody waits for.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let (folder, name) = self.setup.sessions.place();
+        let requests = self.setup.data.join(requests::REQUESTS_DIR);
+        vec![(requests, None), (folder, name.map(Path::to_owned))]
     }
 
     /// Whether software distribution is held still. What cannot be read changes nothing.

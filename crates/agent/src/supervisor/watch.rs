@@ -38,6 +38,10 @@ const KILL_MOST: Duration = Duration::from_secs(10);
 /// The longest wait for anything. The wait's own clock stands still while the machine sleeps, so the
 /// boot clock is looked at now and then.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// A machine that goes down tells every process to end, the program and its supervisor each on its own
+/// and in no order. So long the supervisor waits for its own word before it calls the program's end by
+/// TERM the program's own.
+const SHUTDOWN_SPREAD: Duration = Duration::from_millis(500);
 
 /// How a program and everything it started came to an end.
 pub(super) struct Ended {
@@ -123,6 +127,9 @@ impl Program {
         loop {
             drain(&mut children, |_| ());
             if watch.reap_all() {
+                if watch.was_told_to_end() && comes_within(SHUTDOWN_SPREAD, &orders) {
+                    watch.phase = Phase::Terming(Ending::Stopped);
+                }
                 break;
             }
             let now = boot_clock();
@@ -186,6 +193,12 @@ impl Watch {
             Phase::Killing(_) => return false,
         }
         true
+    }
+
+    /// Whether the program ended because somebody told it to.
+    fn was_told_to_end(&self) -> bool {
+        let term = Ending::Signalled { signal: Signal::TERM.as_raw() };
+        self.phase == Phase::Running && self.own == Some(term)
     }
 
     fn end(&mut self, cause: Ending, now: Duration) {
@@ -273,6 +286,17 @@ fn wait(
         Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: at_most.subsec_nanos().into() };
     // A signal may interrupt it; the loop looks at everything again anyway.
     let _ = poll(&mut watched, Some(&timeout));
+}
+
+/// Whether a signal arrives within `at_most`.
+fn comes_within(at_most: Duration, orders: &UnixStream) -> bool {
+    let timeout =
+        Timespec { tv_sec: at_most.as_secs() as i64, tv_nsec: at_most.subsec_nanos().into() };
+    let mut watched = [PollFd::from_borrowed_fd(orders.as_fd(), PollFlags::IN)];
+    let _ = poll(&mut watched, Some(&timeout));
+    let mut came = false;
+    drain(orders, |_| came = true);
+    came
 }
 
 /// Reads what is there without waiting; false once the other end is closed.

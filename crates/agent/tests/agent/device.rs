@@ -224,7 +224,7 @@ fn is_zombie(pid: Pid) -> bool {
 pub fn run_agent() {
     let data = PathBuf::from(std::env::var_os(FOLDER_VARIABLE).unwrap());
     let supervisor = Some(env!("CARGO_BIN_EXE_muster-supervise").into());
-    muster_agent::run(RunOptions { data, supervisor }).unwrap();
+    muster_agent::run(RunOptions { data, supervisor, session_source: None }).unwrap();
 }
 
 /// Waits until `holds`, looking again and again.

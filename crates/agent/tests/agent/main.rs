@@ -108,7 +108,8 @@ fn a_second_agent_on_the_same_folder_names_the_first() {
     device.start();
     wait_for(|| device.status().running.is_some());
     let pid = device.status().running.unwrap();
-    let options = muster_agent::RunOptions { data: device.data(), supervisor: None };
+    let (data, supervisor) = (device.data(), None);
+    let options = muster_agent::RunOptions { data, supervisor, session_source: None };
     let refused = muster_agent::run(options).unwrap_err();
     let cause = std::error::Error::source(&refused).unwrap().to_string();
     assert!(cause.contains(&pid.to_string()), "{cause}");

@@ -213,6 +213,7 @@ impl Site {
             occurrences: vec![due],
             expires: None,
             offline_for: Default::default(),
+            notice: None,
             stopped: None,
             revoked: None,
             conflict: None,

@@ -1,4 +1,4 @@
-//! `agent enroll|run|leave|status|software|log`: the device's own machine, also without its site.
+//! `agent enroll|run|leave|status|log`: the device's own machine, also without its site.
 
 use std::path::Path;
 
@@ -9,15 +9,17 @@ use muster_model::api::Page;
 use super::login::read_token;
 use crate::args::{AgentCommand, Enroll, Output};
 use crate::error::{Outcome, Tried};
-use crate::print::{answer, dash, out, say, table, time};
+use crate::print::{answer, out, say, table, time};
 
 /// Every `agent` command.
 pub(crate) fn command(command: AgentCommand) -> Outcome {
     match command {
         AgentCommand::Enroll(args) => enroll(*args),
-        AgentCommand::Run { data } => {
-            muster_agent::run(RunOptions { data: data.clone(), supervisor: None })
-                .tried(|| format!("run the agent in {}", data.display()))
+        AgentCommand::Run { data, session_source } => {
+            let source = session_source.as_ref().map(std::path::absolute).transpose();
+            let session_source = source.tried(|| "read --session-source".into())?;
+            let options = RunOptions { data: data.clone(), supervisor: None, session_source };
+            muster_agent::run(options).tried(|| format!("run the agent in {}", data.display()))
         }
         AgentCommand::Leave { data } => {
             let left =
@@ -29,7 +31,10 @@ pub(crate) fn command(command: AgentCommand) -> Outcome {
             Ok(())
         }
         AgentCommand::Status { data, format } => status(&data, format.output),
-        AgentCommand::Software { data, format } => software(&data, format.output),
+        AgentCommand::Software(args) => super::software::command(args),
+        AgentCommand::Install(args) => {
+            super::software::install(&args.data, &args.name, args.waiting)
+        }
         AgentCommand::Log { data, format } => log(&data, format.output),
     }
 }
@@ -68,24 +73,6 @@ fn status(data: &Path, output: Output) -> Outcome {
         .tried(|| format!("read the state of the device in {}", data.display()))?;
     let output = if output == Output::Table { Output::Yaml } else { output };
     answer(output, &found, |_| ())
-}
-
-fn software(data: &Path, output: Output) -> Outcome {
-    let items = muster_agent::status::software(data)
-        .tried(|| format!("read the state of the device in {}", data.display()))?;
-    answer(output, &Page { items, next: None }, |page| {
-        let rows = page.items.iter().map(|row| {
-            [
-                row.name.to_string(),
-                row.occurrence.to_string(),
-                row.state.to_string(),
-                dash(row.reason.as_ref()),
-                row.attempt.to_string(),
-                time(Some(row.since)),
-            ]
-        });
-        table(&["advertisement", "occurrence", "state", "reason", "attempt", "since"], rows);
-    })
 }
 
 fn log(data: &Path, output: Output) -> Outcome {

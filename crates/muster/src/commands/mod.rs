@@ -15,3 +15,4 @@ pub(crate) mod package;
 pub(crate) mod publisher;
 pub(crate) mod query;
 pub(crate) mod site;
+pub(crate) mod software;

@@ -227,6 +227,18 @@ impl Fleet {
         until(&format!("{name} ends"), || child.try_wait().unwrap())
     }
 
+    /// Starts again what has ended, in another boot of its machine.
+    pub(crate) fn boot(&mut self, name: &str, boot: &str) {
+        let _ = self.running.get_mut(name).unwrap().child.kill();
+        self.running.get_mut(name).unwrap().child.wait().unwrap();
+        self.restart_with(name, &[("MUSTER_BOOT_ID", boot)]);
+    }
+
+    /// Waits until something has ended by itself, or by what it started.
+    pub(crate) fn await_end(&mut self, name: &str) {
+        until(&format!("{name} ends"), || self.ended(name));
+    }
+
     /// How a role ended, if it has.
     pub(crate) fn ended(&mut self, name: &str) -> Option<ExitStatus> {
         self.running.get_mut(name).unwrap().child.try_wait().unwrap()
@@ -273,7 +285,12 @@ impl Fleet {
 
     /// Enrols and starts one agent with a root of its own.
     pub(crate) fn agent(&mut self, name: &str, token: &str) {
-        let enrolled = self.enroll(name, token, &[]);
+        self.agent_with(name, token, &[]);
+    }
+
+    /// Enrols with `more` on the command line, and starts, one agent with a root of its own.
+    pub(crate) fn agent_with(&mut self, name: &str, token: &str, more: &[&str]) {
+        let enrolled = self.enroll(name, token, more);
         assert_eq!(enrolled.code, 0, "{}", enrolled.said());
         self.start_agent(name, &[]);
     }

@@ -79,6 +79,7 @@ impl Device {
     /// Prepares the run's folder and starts its supervisor.
     pub(super) fn arm(&mut self, core: &mut Core, launch: Launch) -> Result<(), Cut> {
         self.check_armed(core, &launch);
+        self.check_run_when(core, &launch);
         if core.hindered() && core.dice.per_mille(200) {
             let wait = core.dice.per_mille(900).then_some(Waiting::Disk);
             let why = "the run's folder cannot be written".to_owned();
@@ -204,6 +205,11 @@ impl Device {
                 RunEvidence::CutShort { same_boot: *boot == boots }
             }
         }
+    }
+
+    /// A run whose supervisor is alive.
+    pub(super) fn supervised(&self) -> Option<RunId> {
+        self.supervisors.values().map(|one| one.run).next()
     }
 
     pub(super) fn stop(&mut self, core: &mut Core, run: RunId) {
@@ -409,6 +415,13 @@ impl Device {
         let Some(one) = self.supervisors.get_mut(&supervisor) else { return };
         let Some((deed, ending)) = one.running.take() else { return };
         let (manifest, execution) = (one.manifest, one.execution);
+        if matches!(deed, Deed::Restarts | Deed::WorksAndRestarts) && ending != Ending::TimedOut {
+            if deed == Deed::WorksAndRestarts {
+                self.reach(core, manifest);
+            }
+            core.seen.world(Rare::ProgramRestarted);
+            return self.cut_power(core);
+        }
         let timed_out = ending == Ending::TimedOut;
         if reaches_goal(deed) && !timed_out {
             self.reach(core, manifest);
@@ -491,5 +504,5 @@ impl Device {
 }
 
 fn reaches_goal(deed: Deed) -> bool {
-    matches!(deed, Deed::Works | Deed::FailsButWorks | Deed::WantsRestart)
+    matches!(deed, Deed::Works | Deed::FailsButWorks | Deed::WantsRestart | Deed::WorksAndRestarts)
 }

@@ -117,6 +117,7 @@ impl Device {
             Effect::Detect { key, manifest, .. } => self.detect(core, key, manifest),
             Effect::Arm(launch) => return self.arm(core, *launch),
             Effect::Inspect(run) => self.inspect(core, run),
+            Effect::Restart => self.order_restart(core),
             Effect::Stop(run) => self.stop(core, run),
             Effect::Clean(run) => self.clean(core, run),
             Effect::Discard(run) => self.discard(core, run),

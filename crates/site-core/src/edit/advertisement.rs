@@ -239,6 +239,7 @@ fn warnings(
         achieves: program.achieves,
         expires: spec.expires,
         offline_for: spec.offline_for,
+        notice: spec.notice,
         stopped: None,
         revoked: None,
     };

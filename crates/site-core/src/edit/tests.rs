@@ -308,6 +308,7 @@ fn a_conflict_is_warned_of_at_apply() {
             achieves,
             expires: None,
             offline_for: Default::default(),
+            notice: None,
             stopped: None,
             revoked: None,
         },

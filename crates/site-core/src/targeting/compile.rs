@@ -9,6 +9,7 @@ use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId};
 use muster_model::name::Name;
+use muster_model::notice::Notice;
 use muster_model::package::Achieves;
 use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, PinnedPackage, Policy};
 use muster_model::settings::Settings;
@@ -62,6 +63,8 @@ pub struct LiveAdvertisement {
     pub expires: Option<Wall>,
     /// How long a device may act on it without hearing from the site.
     pub offline_for: OfflineFor,
+    /// What whoever is logged on is given before a mandatory start.
+    pub notice: Option<Notice>,
     /// Somebody stopped it.
     pub stopped: Option<Order>,
     /// Somebody revoked the package version.
@@ -118,6 +121,7 @@ pub fn compile(
             stopped: one.stopped.clone(),
             revoked: one.revoked.clone(),
             conflict: conflicts.get(&one.advertisement).cloned(),
+            notice: one.notice,
         })
     };
     let mut advertisements: Vec<Offer> = live.iter().filter_map(offer).collect();

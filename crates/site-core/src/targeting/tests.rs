@@ -139,6 +139,7 @@ fn live(n: u128, achieves: Achieves) -> LiveAdvertisement {
         achieves,
         expires: None,
         offline_for: OfflineFor::default(),
+        notice: None,
         stopped: None,
         revoked: None,
     }

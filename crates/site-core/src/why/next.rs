@@ -1,6 +1,6 @@
 //! What happens next, and when.
 
-use muster_model::state::{State, Waiting, Word};
+use muster_model::state::{Restart, State, Waiting, Word};
 
 use super::{Inputs, Next, Step, Verdict};
 use crate::accounting::is_pending;
@@ -53,6 +53,15 @@ fn unblocked(inputs: &Inputs<'_>, state: &State, policy_is_old: bool) -> Next {
         State::Available => next("a user may start it", expires),
         State::NotApplicable { .. } => next("decided again when the device's facts change", None),
         State::Waiting { why: Waiting::Time, until } => next("it starts at its time", *until),
+        State::Waiting { why: Waiting::Notice, until } => {
+            next("it starts when the time given to who is logged on is over, or nobody is", *until)
+        }
+        State::Waiting { why: Waiting::User, .. } => {
+            next("it starts when somebody logs on or off at the device", expires)
+        }
+        State::RestartPending { why: Some(Restart::Outside), .. } => {
+            next("somebody restarts the machine, then the outcome is judged", None)
+        }
         State::Waiting { why, until } => {
             next(&format!("the device looks again ({why})"), until.or(expires))
         }

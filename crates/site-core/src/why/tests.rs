@@ -41,6 +41,7 @@ fn case() -> Case {
             achieves: Achieves::Present,
             expires: None,
             offline_for: OfflineFor::default(),
+            notice: None,
             stopped: None,
             revoked: None,
         },

@@ -185,6 +185,7 @@ pub(crate) async fn live_advertisement(
         program: row.program.clone(),
         expires: row.expires,
         offline_for: spec.offline_for,
+        notice: spec.notice,
         stopped: row.stopped.clone(),
         revoked: version.revoked,
     }))
