@@ -26,6 +26,7 @@ use crate::restart::Restarting;
 use crate::saved::{Key, Memory, ObligationRecord, RunRecord, Saved};
 use crate::sometimes::{Branch, Fired};
 use crate::step::{Step, Write};
+use crate::window::Calendar;
 
 /// The memory is saved when its time has become older than this, so that a boot loses little of it:
 /// trusted time goes on from there, and the wall clock is not asked.
@@ -59,6 +60,7 @@ pub struct Agent {
     pub(crate) contact: Contact,
     pub(crate) asked: BTreeMap<Key, Asked>,
     pub(crate) zone: TimeZone,
+    pub(crate) calendar: Calendar,
     pub(crate) jitter: Jitter,
     pub(crate) paused: bool,
     /// Run folders that were found and are not yet weighed against the account.
@@ -118,6 +120,7 @@ impl Agent {
             contact: Contact::default(),
             asked: BTreeMap::new(),
             zone: TimeZone::UTC,
+            calendar: Calendar::default(),
             jitter: Jitter::new(0),
             paused: false,
             found: Vec::new(),
@@ -135,6 +138,13 @@ impl Agent {
             #[cfg(feature = "planted")]
             held_back: Vec::new(),
         }
+    }
+
+    /// The machine in its device's zone, for a view of it that no [`Input::Started`] comes before.
+    #[must_use]
+    pub fn in_zone(mut self, zone: TimeZone) -> Agent {
+        self.zone = zone;
+        self
     }
 
     /// Takes one input. Total: no input in any order is an error or a panic; one that fits nothing is
@@ -196,7 +206,10 @@ impl Agent {
             Input::RestartAble(able) => self.restart_able(able),
             Input::RestartTried(tried) => self.restart_tried(draft, tried),
             Input::FactsChanged(facts) => self.facts_changed(draft, facts),
-            Input::ZoneChanged(zone) => self.zone = zone,
+            Input::ZoneChanged(zone) => {
+                self.zone = zone;
+                self.calendar_changed();
+            }
             Input::Paused { paused } => self.paused = paused,
         }
     }

@@ -61,6 +61,8 @@ impl Agent {
     }
 
     fn start_run(&mut self, draft: &mut Draft, run: RunRecord) {
+        let trusted = self.trusted(draft.now);
+        let start_by = self.latest_start(&run.key, &run.program, trusted);
         let Some(record) = self.obligations.get_mut(&run.key) else { return };
         let Some(package) = record.package.clone() else { return };
         record.attempts = run.attempt;
@@ -80,6 +82,7 @@ impl Agent {
             detection: run.detection.clone(),
             boot: run.boot.clone(),
             grace: self.setting(Setting::TermGrace),
+            start_by: start_by.map(|latest| draft.now.elapsed.plus(latest.since(trusted))),
         };
         draft.effect(Effect::Arm(Box::new(launch)));
         self.set_stage(draft, &run.key, Stage::Running { run: run.run });
@@ -90,7 +93,7 @@ impl Agent {
     /// something forbids a start by now.
     pub(crate) fn never_entered(&mut self, draft: &mut Draft, mut run: RunRecord) {
         let fits = fits(run.program.run_when, self.somebody());
-        if !(fits && self.may_start(draft, &run.key)) {
+        if !(fits && self.may_start(draft, &run.key, &run.program)) {
             self.fired.note(Branch::Unarmed);
             return self.unarm(draft, &run);
         }
@@ -102,11 +105,13 @@ impl Agent {
         self.start_run(draft, run);
     }
 
-    fn may_start(&self, draft: &Draft, key: &Key) -> bool {
+    fn may_start(&self, draft: &Draft, key: &Key, program: &Program) -> bool {
         let trusted = self.trusted(draft.now);
         let Some(standing) = self.standing(key, trusted) else { return false };
         offered(&standing).is_ok_and(|(offer, _)| {
-            over_before_start(offer, trusted).is_none() && forbidden(&standing, offer).is_none()
+            over_before_start(offer, trusted).is_none()
+                && forbidden(&standing, offer).is_none()
+                && standing.shut(offer, program).is_none()
         })
     }
 

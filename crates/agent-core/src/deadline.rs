@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use muster_model::clock::{Elapsed, Now, Wall};
+use muster_model::state::{State, Waiting};
 
 use crate::agent::Agent;
 use crate::obligation::{due_time, offered, stale_from};
@@ -34,7 +35,7 @@ impl Agent {
         [
             Some(self.contact.deadline(self.memory.awaits_account)),
             self.outbox.deadline(),
-            self.restart_deadline(),
+            self.restart_deadline(now.elapsed, trusted),
             contents,
             by_trusted_time,
         ]
@@ -61,6 +62,15 @@ impl Agent {
         // The moment itself still counts as fresh.
         let stale = stale_from(offer, policy, self.memory.last_heard);
         let stale = stale.map(|from| from.plus(Duration::from_millis(1)));
-        [holding, due, offer.expires, stale].into_iter().flatten().filter(|at| *at > trusted).min()
+        // What was reported is what the windows said at the last look.
+        let opens = match record.reported {
+            State::Waiting { why: Waiting::Window | Waiting::Freeze, until } => until,
+            _ => None,
+        };
+        [holding, due, opens, offer.expires, stale]
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > trusted)
+            .min()
     }
 }

@@ -37,6 +37,7 @@ pub mod step;
 pub mod user;
 pub mod view;
 mod why;
+pub mod window;
 #[cfg(test)]
 mod world;
 

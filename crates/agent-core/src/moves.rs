@@ -62,7 +62,9 @@ impl Agent {
             .map(|record| record.key.clone())
             .collect();
         for key in open {
-            let Some(standing) = self.standing(&key, self.trusted(draft.now)) else { continue };
+            let trusted = self.trusted(draft.now);
+            self.look_at_windows(&key, trusted);
+            let Some(standing) = self.standing(&key, trusted) else { continue };
             let next = next(&standing);
             self.carry_out(draft, &key, next);
             // Nothing is known without a state that people can read.
@@ -85,17 +87,21 @@ impl Agent {
             facts: &self.memory.facts,
             boot: &self.memory.boot,
             zone: &self.zone,
+            calendar: &self.calendar,
+            grace: self.setting(Setting::TermGrace),
             trusted,
             heard: self.memory.last_heard,
             awaits_account: self.memory.awaits_account,
             paused: self.paused,
             turn_free: self.turn_free(),
             somebody: self.somebody(),
-            restart_near: self.restart_near(self.elapsed),
+            restart_near: self.restart_near(self.elapsed, trusted),
             outbox_room: self.outbox.has_room(self.memory.relieved),
             detecting: asked.is_some_and(|asked| asked.detect.is_some()),
             checking: asked.is_some_and(|asked| asked.check.is_some()),
             cleared: asked.is_some_and(|asked| asked.cleared),
+            #[cfg(feature = "planted")]
+            window_without_room: self.planted.window_without_room,
         })
     }
 
@@ -165,8 +171,11 @@ impl Agent {
     }
 
     fn wait(&mut self, draft: &mut Draft, key: &Key, why: Waiting, until: Option<Wall>) {
-        if why == Waiting::StalePolicy {
-            self.fired.note(Branch::StalePolicy);
+        match why {
+            Waiting::StalePolicy => self.fired.note(Branch::StalePolicy),
+            Waiting::Window => self.fired.note(Branch::WindowShut),
+            Waiting::Freeze => self.fired.note(Branch::Frozen),
+            _ => {}
         }
         // What failed before may try again when its time has come, whatever forbids it meanwhile.
         let retries = self.obligations.get(key).is_some_and(|record| {

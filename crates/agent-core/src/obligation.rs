@@ -14,6 +14,8 @@
 //! as one likes, after any input and after any restart, and only [`Move::Stay`] follows when nothing
 //! changed. Everything that forbids a start is looked at again right before [`Move::Arm`].
 
+use std::time::Duration;
+
 use jiff::tz::TimeZone;
 use muster_model::advertisement::{At, OfflineFor};
 use muster_model::clock::Wall;
@@ -30,6 +32,7 @@ use crate::input::Manifested;
 use crate::outcome::{detects, failed};
 use crate::saved::{ContentStanding, ObligationRecord, Stage};
 use crate::user::{announced, fits};
+use crate::window::Calendar;
 
 /// Everything that decides what an obligation does next.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +43,10 @@ pub(crate) struct Standing<'a> {
     pub(crate) facts: &'a Facts,
     pub(crate) boot: &'a BootId,
     pub(crate) zone: &'a TimeZone,
+    /// What was judged of the policy's windows.
+    pub(crate) calendar: &'a Calendar,
+    /// How long a program has between TERM and KILL.
+    pub(crate) grace: Duration,
     /// Trusted time.
     pub(crate) trusted: Wall,
     /// When the site was last heard.
@@ -62,6 +69,9 @@ pub(crate) struct Standing<'a> {
     pub(crate) checking: bool,
     /// The conditions were found clear by the input that is being handled.
     pub(crate) cleared: bool,
+    /// A planted bug: no window is asked for room.
+    #[cfg(feature = "planted")]
+    pub(crate) window_without_room: bool,
 }
 
 /// What an obligation does next.
@@ -154,7 +164,21 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
         Some(due) if due > standing.trusted && !asked => {
             Move::Wait { why: Waiting::Time, until: Some(due) }
         }
-        _ => next_of_ready(standing, program, manifested),
+        _ => next_in_window(standing, offer, program, manifested),
+    }
+}
+
+/// The time has come. Windows come after content, which is fetched ahead of them, and before detection
+/// and everything else that the machine would notice.
+fn next_in_window(
+    standing: &Standing<'_>,
+    offer: &Offer,
+    program: &Program,
+    manifested: &Manifested,
+) -> Move {
+    match standing.shut(offer, program) {
+        Some((why, until)) => Move::Wait { why, until },
+        None => next_of_ready(standing, program, manifested),
     }
 }
 

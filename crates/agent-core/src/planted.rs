@@ -18,6 +18,8 @@ pub struct Planted {
     pub receipt_of_anyone_relieves: bool,
     /// A run's folder is cleaned when its exit record was read, before the outcome is saved.
     pub exit_record_cleaned_before_reported: bool,
+    /// A window is asked whether it is open, not whether it has room for the run.
+    pub window_without_room: bool,
 }
 
 #[cfg(test)]

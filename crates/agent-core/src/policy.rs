@@ -71,6 +71,9 @@ impl Agent {
         if self.policy.as_ref() == Some(&policy) {
             return;
         }
+        if self.policy.as_ref().is_none_or(|old| old.windows != policy.windows) {
+            self.calendar_changed();
+        }
         let before = self.policy.replace(policy);
         draft.policy = true;
         self.match_offers(draft);

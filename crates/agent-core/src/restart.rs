@@ -12,6 +12,7 @@ use std::time::Duration;
 use muster_model::clock::{Elapsed, Wall};
 use muster_model::settings::Setting;
 use muster_model::state::{Restart, State};
+use muster_model::window::{Opening, Purpose};
 
 use crate::agent::Agent;
 use crate::backoff::Backoff;
@@ -23,6 +24,7 @@ use crate::report::Told;
 use crate::saved::{Key, RunRecord, Stage};
 use crate::sometimes::Branch;
 use crate::step::Effect;
+use crate::window::RESTART_ROOM;
 
 /// How long a restart waits for the site to hear of it (accounting 3.3). What was not sent by then is
 /// in the journal and is sent after the restart.
@@ -68,10 +70,10 @@ impl Agent {
     }
 
     /// A restart is near: nothing new starts.
-    pub(crate) fn restart_near(&self, now: Elapsed) -> bool {
+    pub(crate) fn restart_near(&self, now: Elapsed, trusted: Wall) -> bool {
         let rests = matches!(self.restarting.attempt, Attempt::Failed)
             && !self.restarting.tries.is_due(now);
-        let able = self.restarting.able == Some(true) && !rests;
+        let able = self.restarting.able == Some(true) && !rests && self.window_is_open(trusted);
         self.pending().any(|(_, stage)| able || program_restart_until(stage).is_some())
     }
 
@@ -90,7 +92,7 @@ impl Agent {
         let boot = self.memory.boot.clone();
         let stage = Stage::RestartPending { run: run.run, exit, boot, until };
         self.set_stage(draft, &run.key, stage);
-        let state = self.pending_state(&run.key);
+        let state = self.pending_state(&run.key, self.trusted(draft.now));
         self.report(draft, &run.key, state, told);
     }
 
@@ -137,12 +139,13 @@ impl Agent {
         }
         let pending: Vec<(Key, Told)> = self.pending().map(told).collect();
         let now = draft.now.elapsed;
-        match self.restart_is_open() {
+        let trusted = self.trusted(draft.now);
+        match self.restart_is_open(trusted) {
             true => _ = self.restarting.flushing.get_or_insert(now),
             false => self.restarting.flushing = None,
         }
         for (key, told) in pending {
-            let state = self.pending_state(&key);
+            let state = self.pending_state(&key, trusted);
             self.report(draft, &key, state, told);
         }
         if self.restarting.flushing.is_none() {
@@ -195,12 +198,16 @@ impl Agent {
     }
 
     /// When time alone changes something about the restart.
-    pub(crate) fn restart_deadline(&self) -> Option<Elapsed> {
+    pub(crate) fn restart_deadline(&self, now: Elapsed, trusted: Wall) -> Option<Elapsed> {
         match &self.restarting.attempt {
             Attempt::Asked { since } => Some(since.plus(ANSWER_MOST)),
             Attempt::Begun { since } => Some(since.plus(self.setting(Setting::RestartWait))),
-            _ if !self.restart_is_open() => None,
-            _ => self.restart_due(),
+            _ if !self.is_ours_to_make() => None,
+            _ => match self.restart_opening(trusted) {
+                Opening::Now { .. } => self.restart_due(),
+                Opening::Later { at, .. } => Some(now.plus(at.since(trusted))),
+                Opening::Never { .. } => None,
+            },
         }
     }
 
@@ -243,8 +250,32 @@ impl Agent {
         })
     }
 
+    /// Whether nothing but the site's ear and a countdown stands in the way of a restart.
+    fn restart_is_open(&self, trusted: Wall) -> bool {
+        self.is_ours_to_make() && self.window_is_open(trusted)
+    }
+
+    fn window_is_open(&self, trusted: Wall) -> bool {
+        matches!(self.restart_opening(trusted), Opening::Now { .. })
+    }
+
+    /// When windows and freezes allow a restart. What stands above them for a run, an emergency or
+    /// somebody's own click, stands above them for its restart.
+    fn restart_opening(&self, trusted: Wall) -> Opening {
+        let overrides = |run: &RunRecord| {
+            let policy = self.policy.as_ref();
+            let offer = policy.and_then(|policy| policy_offer(policy, run.key.advertisement));
+            let asked = self.obligations.get(&run.key).is_some_and(|record| record.user.asked);
+            asked || offer.is_some_and(|offer| offer.emergency)
+        };
+        match self.pending().any(|(run, _)| overrides(run)) {
+            true => Opening::Now { latest: None },
+            false => self.opening_of(Purpose::Restart, trusted, RESTART_ROOM),
+        }
+    }
+
     /// Whether some restart is the agent's to make, and no run would be cut short by it.
-    fn restart_is_open(&self) -> bool {
+    fn is_ours_to_make(&self) -> bool {
         self.restarting.able == Some(true)
             && !self.is_busy()
             && self.pending().any(|(_, stage)| program_restart_until(stage).is_none())
@@ -257,7 +288,7 @@ impl Agent {
         !self.turn_free() || recalled()
     }
 
-    fn pending_state(&self, key: &Key) -> State {
+    fn pending_state(&self, key: &Key, trusted: Wall) -> State {
         let by_program = self.obligations.get(key).is_some_and(|record| {
             matches!(record.stage, Stage::RestartPending { until: Some(_), .. })
         });
@@ -267,6 +298,7 @@ impl Agent {
             (Some(false), _) => (Some(Restart::Outside), ""),
             (_, Some(why)) => (Some(Restart::Command), why.as_str()),
             _ if self.is_busy() => (Some(Restart::Runs), ""),
+            _ if !self.window_is_open(trusted) => (Some(Restart::Window), ""),
             _ if self.counts_down() => (Some(Restart::Notice), ""),
             _ => (Some(Restart::Agent), ""),
         };

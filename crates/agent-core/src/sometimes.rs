@@ -83,11 +83,15 @@ pub enum Branch {
     Forgotten,
     /// An answer did not come in time.
     AnswerOverdue,
+    /// No window was open that had room.
+    WindowShut,
+    /// A freeze held, or began too soon.
+    Frozen,
 }
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 38] = [
+    pub const ALL: [Branch; 40] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -126,6 +130,8 @@ impl Branch {
         Branch::OfferedAnew,
         Branch::Forgotten,
         Branch::AnswerOverdue,
+        Branch::WindowShut,
+        Branch::Frozen,
     ];
 }
 

@@ -29,6 +29,7 @@ impl Agent {
     ) {
         self.started = true;
         self.zone = zone;
+        self.calendar_changed();
         self.jitter = Jitter::new(seed);
         #[cfg(feature = "planted")]
         self.plant_sequence_reuse();

@@ -135,6 +135,9 @@ pub struct Launch {
     pub boot: BootId,
     /// How long it has between TERM and KILL.
     pub grace: std::time::Duration,
+    /// On the boot clock of this boot: a supervisor that has not entered by then does not enter at all,
+    /// because the program would outlast its window. `None`: at any time.
+    pub start_by: Option<muster_model::clock::Elapsed>,
 }
 
 /// The parts of a batch; the shell signs and encodes them ([`Batch::signed`]).

@@ -13,6 +13,7 @@ use crate::agent::Agent;
 use crate::obligation::offered;
 use crate::saved::{Key, ObligationRecord};
 use crate::user::latest_start;
+use crate::window::WindowsView;
 
 pub use crate::why::{Chain, Link, Next};
 
@@ -34,6 +35,9 @@ pub struct View {
     pub awaits_account: bool,
     /// Nothing new starts: a component is paused on the device.
     pub paused: bool,
+    /// What its windows and freezes say; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowsView>,
     /// Messages that wait for the site.
     pub outbox: OutboxView,
     /// What last went wrong with the site, if it still does.
@@ -127,6 +131,7 @@ impl Agent {
             last_heard: self.memory.last_heard,
             awaits_account: self.memory.awaits_account,
             paused: self.paused,
+            windows: self.windows_view(trusted),
             outbox: OutboxView { length, oldest },
             trouble: self.trouble(),
             ignored: self.ignored,

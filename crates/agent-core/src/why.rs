@@ -4,12 +4,15 @@
 //! machine does.
 
 use muster_model::clock::{Now, Wall};
+use muster_model::period::Period;
 use muster_model::state::{State, Waiting};
+use muster_model::window::room;
 use serde::Serialize;
 
 use crate::agent::Agent;
 use crate::obligation::{Standing, due_time, forbidden, offered, over_before_start};
 use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
+use crate::window::Admittance;
 
 /// The chain of decisions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -49,6 +52,7 @@ impl Agent {
         chain.extend(gate_link(&standing));
         chain.push(content_link(&standing));
         chain.extend(time_link(&standing));
+        chain.extend(window_link(&standing));
         chain.extend(run_link(standing.record));
         chain.push(Link {
             step: "state",
@@ -98,6 +102,8 @@ fn next_after(why: Waiting) -> &'static str {
         Waiting::Restart => "the machine restarts",
         Waiting::User => "the user's presence is looked at again",
         Waiting::Paused => "the component is resumed on the device",
+        Waiting::Window => "a window opens that has room for the run",
+        Waiting::Freeze => "the freeze ends",
     }
 }
 
@@ -188,6 +194,34 @@ fn time_link(standing: &Standing<'_>) -> Option<Link> {
             Some(time) if time > standing.trusted => link("time", "later", format!("at {time}")),
             Some(time) => link("time", "due", format!("since {time}")),
         },
+    })
+}
+
+/// Known once the manifest is: a window must have room for the program.
+fn window_link(standing: &Standing<'_>) -> Option<Link> {
+    let (offer, _) = offered(standing).ok()?;
+    let ContentStanding::Ready { manifested } = &standing.content?.record.standing else {
+        return None;
+    };
+    let program = manifested.program(&standing.record.program)?;
+    let room = Period::of(room(program, standing.grace));
+    Some(match standing.admittance(offer, program) {
+        Admittance::AnyTime => return None,
+        Admittance::Overridden => {
+            link("window", "overridden", "an emergency stands above windows and freezes".to_owned())
+        }
+        Admittance::Open { latest: None } => link("window", "open", "no freeze is near".to_owned()),
+        Admittance::Open { latest: Some(latest) } => {
+            link("window", "open", format!("a run may take {room} and may start until {latest}"))
+        }
+        Admittance::Shut { closed, until } => {
+            let opens = match until {
+                Some(at) => format!("; it may start at {at}"),
+                None => String::new(),
+            };
+            let verdict = format!("waits: {}", closed.why);
+            link("window", &verdict, format!("{}{opens}", closed.because))
+        }
     })
 }
 

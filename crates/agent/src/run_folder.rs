@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use muster_agent_core::input::{Exit, FoundRun, RunEvidence};
 use muster_agent_core::step::Launch;
 use muster_host::publish::{self, Draft, PublishError, ReadError};
-use muster_model::clock::Wall;
+use muster_model::clock::{Elapsed, Wall};
 use muster_model::id::BootId;
 use muster_model::message::RunId;
 use rustix::fs::{FlockOperation, flock};
@@ -64,6 +64,9 @@ pub struct RunSpec {
     pub result: PathBuf,
     /// Tells outsiders the supervisor's pid while it lives.
     pub run_file: PathBuf,
+    /// On the boot clock: after this the program is not started any more. `None`: at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_by: Option<Elapsed>,
 }
 
 /// Written right before exec: from here on the program may have run.

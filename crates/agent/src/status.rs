@@ -8,9 +8,11 @@
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use muster_agent_core::saved::{Kept, Saved};
 use muster_agent_core::user::{Promise, Request, RequestRefused};
 use muster_agent_core::view::{ObligationView, OutboxView, PolicyView, View};
+use muster_agent_core::window::WindowsView;
 use muster_agent_core::{Agent, Identity as Whose};
 use muster_host::clock::{Clock, ClockError};
 use muster_host::pki::peer_identity;
@@ -85,6 +87,9 @@ pub struct StatusView {
     pub users: Vec<String>,
     /// How the agent restarts the machine; `None` if it leaves that to others.
     pub restart_command: Option<String>,
+    /// What its windows and freezes say; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub windows: Option<WindowsView>,
     /// Messages that wait for the site.
     pub outbox: OutboxView,
     /// Its certificate; `None` if it cannot be read.
@@ -191,6 +196,7 @@ pub fn status(data: &Path) -> Result<StatusView, StatusError> {
         trusted_time: view.trusted_time,
         trust: trust(data, &mut trouble),
         isolation: ISOLATION,
+        windows: view.windows,
         outbox: view.outbox,
         certificate: certificate(&enrolment, &mut trouble),
         components: components(data, &mut trouble),
@@ -265,7 +271,8 @@ fn machine_of(enrolment: &Enrolment, mut saved: Saved) -> Result<(Agent, Now), S
         fresh_incarnation_because: None,
         salvaged: Vec::new(),
     };
-    Ok((Agent::restore(&whose, saved), now))
+    // Times without a zone of their own are read as the running agent reads them.
+    Ok((Agent::restore(&whose, saved).in_zone(TimeZone::system()), now))
 }
 
 /// What the running agent shows; `None` if none runs. After a crash the run file stays, so the process

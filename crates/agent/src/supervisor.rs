@@ -56,6 +56,8 @@ pub enum Refusal {
     NotOurs = 4,
     /// There is no room for the records of the run; nothing was started.
     DiskFull = 5,
+    /// It comes too late: the program would outlast its window. Nothing was started.
+    TooLate = 6,
 }
 
 /// Runs the supervisor with what follows [`VERB`] on the command line. Returns when the program and
@@ -105,6 +107,9 @@ fn supervise(args: impl IntoIterator<Item = OsString>) -> Result<(), (Refusal, S
         launch,
         at: clock.now().wall,
     };
+    if spec.start_by.is_some_and(|latest| clock.now().elapsed > latest) {
+        return Err((Refusal::TooLate, "the window has no room for the program any more".into()));
+    }
     failpoint::hit(Point::SupervisorEntered, When::Before);
     folder.enter(&entered).map_err(failed)?;
     failpoint::hit(Point::SupervisorEntered, When::After);

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use muster_agent::run_folder::{RunFolder, RunSpec};
 use muster_agent::supervisor::Refusal;
@@ -46,6 +47,7 @@ impl Run {
             grace_ms,
             result: folder.join("result"),
             run_file: run_file.clone(),
+            start_by: None,
         };
         folder.write_spec(&spec).unwrap();
         Self { _data: data, folder, run_file }
@@ -263,6 +265,21 @@ fn a_supervisor_with_a_stale_launch_number_enters_nothing() {
     assert_eq!(slow.wait().unwrap().code(), Some(Refusal::Stale as i32));
     assert_eq!(run.look(), RunEvidence::NeverEntered);
     assert!(!run.folder.join("ran").exists());
+}
+
+#[test]
+fn a_supervisor_that_comes_too_late_for_its_window_enters_nothing() {
+    let run = Run::of("echo ran >> ran");
+    let spec = run.folder.spec().unwrap().unwrap();
+    let start_by = Some(Clock::from_env().unwrap().now().elapsed);
+    run.folder.write_spec(&RunSpec { start_by, ..spec.clone() }).unwrap();
+    assert_eq!(run.launch(1).wait().unwrap().code(), Some(Refusal::TooLate as i32));
+    assert_eq!(run.look(), RunEvidence::NeverEntered);
+    assert!(!run.folder.join("ran").exists());
+    let start_by = start_by.map(|now| now.plus(Duration::from_secs(3_600)));
+    run.folder.write_spec(&RunSpec { start_by, ..spec }).unwrap();
+    assert!(run.launch(2).wait().unwrap().success());
+    assert!(run.folder.join("ran").exists());
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub struct AdvertisementSpec {
     /// What whoever is logged on is given before a mandatory start, instead of what the program says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
+    /// It overrides maintenance windows and freezes; asks for a permission of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
     /// A line for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -153,6 +156,12 @@ impl AdvertisementSpec {
             "spec.track",
             "track is `latest` but package names one version",
         );
+        checks.that(
+            !(self.emergency && self.track.is_some()),
+            "spec.emergency",
+            "emergency is true but track is `latest`: a version that nobody has seen yet would override \
+             every window and freeze",
+        );
         checks.finish()
     }
 }
@@ -264,6 +273,8 @@ mod tests {
         let said = late.check()[0].to_string();
         assert!(said.contains("at is") && said.contains("expires is"), "{said}");
         assert_eq!(spec(r#","track":"latest""#).check()[0].field, "spec.track");
+        let unseen = spec(r#","emergency":true,"track":"latest""#);
+        assert!(unseen.check().iter().any(|one| one.field == "spec.emergency"));
         let twice = spec(r#","assignments":[{"name":"a2","at":"now"},{"at":"now"}]"#);
         assert_eq!(twice.check()[0].field, "spec.assignments[1].name");
     }

@@ -9,6 +9,7 @@ use crate::collection::CollectionSpec;
 use crate::name::Name;
 use crate::package::PackageSpec;
 use crate::problem::{Checks, Problem};
+use crate::window::MaintenanceWindowSpec;
 
 /// The version of the manifest format.
 pub const API_VERSION: &str = "muster/v1";
@@ -26,11 +27,14 @@ pub enum Kind {
     Collection,
     /// This program, for that collection.
     Advertisement,
+    /// When the machines of a collection may start runs and restarts.
+    MaintenanceWindow,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 3] = [Kind::Package, Kind::Collection, Kind::Advertisement];
+    pub const ALL: [Kind; 4] =
+        [Kind::Package, Kind::Collection, Kind::Advertisement, Kind::MaintenanceWindow];
 
     /// The word of the command line and of API paths.
     pub fn word(self) -> &'static str {
@@ -38,6 +42,7 @@ impl Kind {
             Kind::Package => "package",
             Kind::Collection => "collection",
             Kind::Advertisement => "advertisement",
+            Kind::MaintenanceWindow => "maintenance-window",
         }
     }
 }
@@ -65,6 +70,8 @@ pub enum Spec {
     Collection(CollectionSpec),
     /// `kind: Advertisement`.
     Advertisement(AdvertisementSpec),
+    /// `kind: MaintenanceWindow`.
+    MaintenanceWindow(Box<MaintenanceWindowSpec>),
 }
 
 /// A whole object, checked field by field.
@@ -96,6 +103,7 @@ impl Object {
             Spec::Package(_) => Kind::Package,
             Spec::Collection(_) => Kind::Collection,
             Spec::Advertisement(_) => Kind::Advertisement,
+            Spec::MaintenanceWindow(_) => Kind::MaintenanceWindow,
         }
     }
 
@@ -117,8 +125,11 @@ impl Object {
             "Package" => Spec::Package(typed("spec", envelope.spec)?),
             "Collection" => Spec::Collection(typed("spec", envelope.spec)?),
             "Advertisement" => Spec::Advertisement(typed("spec", envelope.spec)?),
+            "MaintenanceWindow" => Spec::MaintenanceWindow(typed("spec", envelope.spec)?),
             other => {
-                let detail = format!("{other:?}; known are Package, Collection, Advertisement");
+                let detail = format!(
+                    "{other:?}; known are Package, Collection, Advertisement, MaintenanceWindow"
+                );
                 return Err(vec![Problem { field: "kind".into(), detail }]);
             }
         };
@@ -139,6 +150,7 @@ impl Object {
             Spec::Package(spec) => serde_json::to_value(spec),
             Spec::Collection(spec) => serde_json::to_value(spec),
             Spec::Advertisement(spec) => serde_json::to_value(spec),
+            Spec::MaintenanceWindow(spec) => serde_json::to_value(spec),
         };
         serde_json::json!({
             "apiVersion": API_VERSION,
@@ -160,6 +172,7 @@ impl Object {
             Spec::Package(spec) => spec.check(),
             Spec::Collection(spec) => spec.check(),
             Spec::Advertisement(spec) => spec.check(),
+            Spec::MaintenanceWindow(spec) => spec.check(),
         });
         problems
     }

@@ -43,6 +43,10 @@ impl Period {
     pub const fn days(n: u64) -> Self {
         Self::hours(n * 24)
     }
+    /// The same as a [`Duration`], in whole milliseconds.
+    pub fn of(duration: Duration) -> Self {
+        Self(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
     /// The same as a [`Duration`].
     pub const fn duration(self) -> Duration {
         Duration::from_millis(self.0)

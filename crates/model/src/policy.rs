@@ -15,9 +15,15 @@ use crate::name::Name;
 use crate::notice::Notice;
 use crate::settings::Settings;
 use crate::sign::{PublicKey, Signature};
+use crate::window::Window;
 
-/// The version of the document.
-pub const POLICY_FORMAT: u32 = 1;
+/// The newest version of the document that this program acts on.
+pub const POLICY_FORMAT: u32 = 2;
+/// The version of a document with windows or freezes. An agent that does not know them would start
+/// things at forbidden times; it refuses this version instead and says so.
+const FORMAT_WITH_WINDOWS: u32 = 2;
+/// The version of a document that the first release can act on.
+const FORMAT_PLAIN: u32 = 1;
 /// The largest policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -25,6 +31,7 @@ pub const POLICY_BYTES_MAX: usize = 8 * 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Policy {
+    /// The least that an agent must know to act on it ([`Policy::least_format`]), at most
     /// [`POLICY_FORMAT`].
     pub format: u32,
     /// The device that it is for; another refuses it.
@@ -50,6 +57,17 @@ pub struct Policy {
     pub halted: Option<Order>,
     /// What is advertised to the device, in the order of their ids.
     pub advertisements: Vec<Offer>,
+    /// The windows and freezes of all its collections, by name. None: any time will do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+}
+
+impl Policy {
+    /// The least format for a document with these windows: what is not needed is not asked for, so that
+    /// agents of earlier releases go on.
+    pub fn least_format(windows: &[Window]) -> u32 {
+        if windows.is_empty() { FORMAT_PLAIN } else { FORMAT_WITH_WINDOWS }
+    }
 }
 
 /// Somebody's word that holds something back.
@@ -88,6 +106,9 @@ pub struct Offer {
     /// How long the device may act on it without hearing from the site.
     #[serde(default)]
     pub offline_for: OfflineFor,
+    /// It overrides windows and freezes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emergency: bool,
     /// Somebody stopped it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Order>,

@@ -176,6 +176,10 @@ reasons! {
         Restart = "restart",
         /// A paused component.
         Paused = "paused",
+        /// A maintenance window with room for the run.
+        Window = "window",
+        /// The end of a freeze.
+        Freeze = "freeze",
     }
 
     /// Who restarts the machine, or what that waits for.
@@ -186,6 +190,8 @@ reasons! {
         Runs = "runs",
         /// The end of the countdown that whoever is logged on was given.
         Notice = "notice",
+        /// A maintenance window that allows restarts, or the end of a freeze.
+        Window = "window",
         /// The program, which was declared to do it itself.
         Program = "program",
         /// Somebody else: the agent has no command for it.

@@ -67,7 +67,8 @@ pub(crate) fn load(paths: &[PathBuf]) -> Outcome<Vec<Manifest>> {
     manifests.sort_by_key(|manifest| match manifest.object.kind() {
         Kind::Package => 0,
         Kind::Collection => 1,
-        Kind::Advertisement => 2,
+        Kind::MaintenanceWindow => 2,
+        Kind::Advertisement => 3,
     });
     Ok(manifests)
 }

@@ -12,7 +12,6 @@ mod shell;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::tz::TimeZone;
 use muster_agent_core::agent::{Agent, Identity};
 use muster_agent_core::input::Input;
 use muster_model::clock::{Elapsed, Now, Wall};
@@ -197,6 +196,7 @@ impl Device {
             core.is_planted(Plant::ExitRecordCleanedBeforeReported);
         agent.planted.receipt_of_anyone_relieves =
             core.is_planted(Plant::AccessPointReceiptRelieves);
+        agent.planted.window_without_room = core.is_planted(Plant::WindowWithoutRoom);
         let number = self.processes;
         self.process = Some(Process {
             number,
@@ -207,7 +207,7 @@ impl Device {
         });
         let (boot, facts, seed) = (self.boot_id(), self.facts.clone(), core.dice.bits());
         let found = self.found_runs(core);
-        let zone = TimeZone::UTC;
+        let zone = crate::hours::zone_of(self.index);
         self.tell(core, number, Input::Started { boot, facts, zone, seed, found });
         self.tell(core, number, Input::RestartAble(self.restarts_itself));
         self.tell_sessions(core);

@@ -21,6 +21,7 @@ mod device;
 mod dice;
 mod disk;
 mod event;
+mod hours;
 mod journal;
 pub mod plant;
 mod queue;

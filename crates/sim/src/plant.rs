@@ -26,11 +26,15 @@ pub enum Plant {
     ExecutedBeforeEntered,
     /// An agent that lost its journal does not read the run folders.
     RunFoldersNotRead,
+    /// A window is asked whether it is open, not whether it has room for the run.
+    WindowWithoutRoom,
+    /// A supervisor that comes too late for its window enters all the same.
+    LateSupervisorEnters,
 }
 
 impl Plant {
     /// Every one of them.
-    pub const ALL: [Plant; 11] = [
+    pub const ALL: [Plant; 13] = [
         Plant::AcknowledgedBeforeCommit,
         Plant::RandomNameAsKey,
         Plant::AccessPointReceiptRelieves,
@@ -42,6 +46,8 @@ impl Plant {
         Plant::ActedBeforeSynced,
         Plant::ExecutedBeforeEntered,
         Plant::RunFoldersNotRead,
+        Plant::WindowWithoutRoom,
+        Plant::LateSupervisorEnters,
     ];
 
     /// The name on the command line.
@@ -58,6 +64,8 @@ impl Plant {
             Plant::ActedBeforeSynced => "acted-before-synced",
             Plant::ExecutedBeforeEntered => "executed-before-entered",
             Plant::RunFoldersNotRead => "run-folders-not-read",
+            Plant::WindowWithoutRoom => "window-without-room",
+            Plant::LateSupervisorEnters => "late-supervisor-enters",
         }
     }
 }

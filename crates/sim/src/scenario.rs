@@ -124,6 +124,8 @@ pub(crate) struct Scenario {
     pub persons_every: u64,
     /// What the administrator does, on average this often.
     pub admin_every: u64,
+    /// Collections are given windows and freezes, and some advertisements are emergencies.
+    pub windows: bool,
 }
 
 impl Scenario {
@@ -143,6 +145,7 @@ impl Scenario {
             software: (1..=dice.between(2, 5)).map(|n| Software::draw(dice, n)).collect(),
             persons_every: chaos / dice.between(2, 12),
             admin_every: chaos / dice.between(10, 40),
+            windows: dice.per_mille(400),
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod admin;
 mod reconcile;
 pub(crate) mod store;
 mod transaction;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -341,7 +342,10 @@ impl Site {
             trust: 1,
             halted: store.halted.0.clone(),
         };
-        let side = DeviceSide { device, settings: Settings::default(), held };
+        let memberships = store.memberships(device);
+        let windows = store.windows.values().filter(|(id, _)| memberships.contains(id));
+        let windows = windows.map(|(_, window)| window.clone()).collect();
+        let side = DeviceSide { device, settings: Settings::default(), held, windows };
         compile(&site, &side, &live, &open, tag, core.wall())
     }
 
@@ -390,6 +394,7 @@ impl Site {
             expires: spec.and_then(|spec| spec.expires),
             offline_for: spec.map(|spec| spec.offline_for).unwrap_or_default(),
             notice: spec.and_then(|spec| spec.notice),
+            emergency: spec.is_some_and(|spec| spec.emergency),
             stopped: advertised.stopped.clone(),
             revoked: advertised.revoked.clone(),
         }

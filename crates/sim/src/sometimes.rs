@@ -43,11 +43,19 @@ pub enum Rare {
     LaunchedForUsers,
     /// A program was executed a second time for one obligation.
     ExecutedAgain,
+    /// A collection was given a window or a freeze.
+    WindowGiven,
+    /// A run began under windows and had room in them.
+    RanInWindow,
+    /// An emergency began at a time that was forbidden to others.
+    Emergency,
+    /// A supervisor came too late for its window and entered nothing.
+    TooLate,
 }
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 19] = [
+    pub const ALL: [Rare; 23] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -67,6 +75,10 @@ impl Rare {
         Rare::ProgramRestarted,
         Rare::LaunchedForUsers,
         Rare::ExecutedAgain,
+        Rare::WindowGiven,
+        Rare::RanInWindow,
+        Rare::Emergency,
+        Rare::TooLate,
     ];
 }
 

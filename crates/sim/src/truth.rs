@@ -10,6 +10,7 @@ use muster_model::id::{AdvertisementId, DeviceId, Incarnation, Sequence};
 use muster_model::message::{Occurrence, RunId};
 use muster_model::package::Rerun;
 
+use crate::hours::Hours;
 use crate::site::store::Store;
 
 /// Whom each occurrence was ever meant for.
@@ -54,6 +55,8 @@ pub(crate) struct Truth {
     pub ever_taken: BTreeMap<(DeviceId, Incarnation), Sequence>,
     /// Whom each occurrence was ever meant for.
     pub meant: Meant,
+    /// Every window and freeze there ever was, by its name.
+    pub hours: BTreeMap<String, Hours>,
     /// Devices that follow no protocol.
     pub rogues: BTreeSet<DeviceId>,
     /// The site was restored from a backup.

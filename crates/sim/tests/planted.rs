@@ -44,4 +44,6 @@ planted! {
     acted_before_synced_is_found => ActedBeforeSynced,
     executed_before_entered_is_found => ExecutedBeforeEntered,
     run_folders_not_read_is_found => RunFoldersNotRead,
+    window_without_room_is_found => WindowWithoutRoom,
+    late_supervisor_enters_is_found => LateSupervisorEnters,
 }

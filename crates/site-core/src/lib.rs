@@ -25,3 +25,4 @@ pub mod targeting;
 mod testing;
 pub mod verify;
 pub mod why;
+pub mod window;

@@ -147,6 +147,10 @@ actions! {
     CollectionWrite = "collection.write", ADMIN;
     /// Create or change an advertisement.
     AdvertisementWrite = "advertisement.write", ADMIN | PIPELINE;
+    /// Let an advertisement override maintenance windows and freezes (`emergency: true`).
+    AdvertisementEmergency = "advertisement.emergency", ADMIN;
+    /// Create or change a maintenance window or freeze.
+    WindowWrite = "window.write", ADMIN;
     /// Publish a package version.
     PackagePublish = "package.publish", ADMIN | PIPELINE;
     /// Upload objects of a package.

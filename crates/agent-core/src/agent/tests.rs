@@ -9,6 +9,7 @@ use muster_model::id::{BootId, EpochId, Incarnation, Sequence};
 use muster_model::message::RunId;
 use muster_model::policy::Order;
 use muster_model::state::{Evidence, EvidenceKind, Rule, State, Waiting};
+use muster_model::window::Window;
 use muster_model::wire::device::{Account, AccountEntry};
 use proptest::prelude::*;
 use serde_json::json;
@@ -95,6 +96,13 @@ fn user_news(a: u8, n: u16) -> Input {
     }
 }
 
+/// A window or freeze of some hours within the first two days.
+fn some_window(effect: &str, n: u16) -> Window {
+    let at = NOON.plus(Duration::from_secs(u64::from(n % 48) * 3_600));
+    let document = json!({"name": "w", "effect": effect, "at": at.to_string(), "duration": "5h"});
+    serde_json::from_value(document).unwrap()
+}
+
 impl World {
     fn random_policy(&mut self, a: u8, n: u16) {
         let rerun = pick(&["never", "always", "if-not-detected"], n);
@@ -126,6 +134,11 @@ impl World {
             .collect();
         self.policy.halted = if n.is_multiple_of(17) { order(n.is_multiple_of(2)) } else { None };
         self.policy.advertisements = offers;
+        self.policy.windows = match n % 6 {
+            0 => vec![some_window("window", n)],
+            1 => vec![some_window("freeze", n)],
+            _ => Vec::new(),
+        };
         if n.is_multiple_of(19) {
             self.policy.epoch = EpochId(uuid::Uuid::from_u128(0xe0 + u128::from(n % 4)));
         }
@@ -318,6 +331,7 @@ proptest! {
         world.give(Input::FactsChanged(facts()));
         world.give(Input::Paused { paused: false });
         world.policy.epoch = world.agent.memory.epoch.unwrap_or(EPOCH);
+        world.policy.windows.clear();
         world.policy.revision += 100;
         world.offer(vec![offer]);
         world.restart();

@@ -70,3 +70,14 @@ fn an_exit_record_is_cleaned_before_its_outcome_is_saved() {
     world.give(Input::Tick);
     assert_eq!(world.state(&key(1)), "succeeded(exit-code)");
 }
+
+#[test]
+fn a_window_is_not_asked_for_room() {
+    let mut world = planted(Planted { window_without_room: true, ..Planted::default() });
+    let at = NOON.to_string();
+    let window = serde_json::json!({"name": "w", "at": at, "duration": "5m"});
+    world.policy.windows = vec![serde_json::from_value(window).unwrap()];
+    let offer = world.package(1, program(serde_json::json!({"maxRunTime": "1h"})), false);
+    world.offer(vec![offer]);
+    assert_eq!(world.state(&key(1)), "succeeded(exit-code)");
+}

@@ -43,8 +43,9 @@ fn an_older_revision_is_refused() {
 
 #[test]
 fn a_newer_format_is_refused() {
-    let why = check_refused(|policy| policy.format = 2);
-    assert!(why.contains("format 2"), "{why}");
+    let newer = muster_model::policy::POLICY_FORMAT + 1;
+    let why = check_refused(|policy| policy.format = newer);
+    assert!(why.contains(&format!("format {newer}")), "{why}");
 }
 
 #[test]

@@ -1,11 +1,14 @@
 use std::time::Duration;
 
+use muster_model::window::Window;
 use serde_json::json;
 
 use crate::input::{Ending, Exit, Found, Input, RestartTry, RunEvidence, RunResult};
 use crate::sometimes::Branch;
 use crate::step::Effect;
 use crate::world::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
 
 /// A world whose agent can restart the machine, with a program of `more` under way.
 fn running(more: serde_json::Value) -> World {
@@ -366,4 +369,55 @@ fn an_answer_about_a_restart_that_nobody_asked_for_is_ignored() {
     tried(&mut world, RestartTry::Begun);
     assert!(world.agent.fired().has(Branch::Ignored));
     assert_eq!(rest(&world), Vec::<String>::new());
+}
+
+/// Windows for runs from [`NOON`] on, and for restarts five hours later, each of an hour.
+fn hours() -> Vec<Window> {
+    let window = |purpose: &str, after_hours: u32| {
+        let at = NOON.plus(HOUR * after_hours);
+        let document = json!({"name": purpose, "effect": "window", "for": purpose,
+            "at": at.to_string(), "duration": "1h"});
+        serde_json::from_value(document).unwrap()
+    };
+    vec![window("runs", 0), window("restarts", 5)]
+}
+
+/// A run in the window for runs that has asked for a restart; `emergency` stands above windows.
+fn pending_in_hours(emergency: bool) -> World {
+    let mut world = World::new();
+    world.policy.windows = hours();
+    world.give(Input::RestartAble(true));
+    let short = json!({"restartCodes": [102], "maxRunTime": "10m"});
+    let mut offer = world.package(1, program(short), true);
+    offer.emergency = emergency;
+    world.answers.endless = true;
+    world.offer(vec![offer]);
+    world.see(RunEvidence::Exited(exited(102)));
+    world
+}
+
+#[test]
+fn a_restart_waits_for_a_window_that_allows_restarts() {
+    let mut world = pending_in_hours(false);
+    assert_eq!(rest(&world), ["restart-pending(window)"]);
+    world.pass(HOUR * 5 - Duration::from_millis(1));
+    assert_eq!(asked(&world), 0);
+    world.pass(Duration::from_millis(1));
+    assert_eq!((world.state(&key(1)).as_str(), asked(&world)), ("restart-pending(agent)", 1));
+}
+
+#[test]
+fn the_restart_of_an_emergency_waits_for_no_window() {
+    let world = pending_in_hours(true);
+    assert_eq!((rest(&world), asked(&world)), (vec!["restart-pending(agent)".to_owned()], 1));
+}
+
+#[test]
+fn a_restart_that_waits_for_its_window_holds_nothing_back() {
+    let mut world = pending_in_hours(false);
+    let mut other = world.package(2, program(json!({"maxRunTime": "10m"})), true);
+    other.emergency = true;
+    let first = world.policy.advertisements[0].clone();
+    world.offer(vec![first, other]);
+    assert_eq!(world.state(&key(2)), "running(attempt 1)");
 }

@@ -48,6 +48,7 @@ pub(super) fn policy() -> Policy {
         held: None,
         halted: None,
         advertisements: Vec::new(),
+        windows: Vec::new(),
     }
 }
 
@@ -100,6 +101,7 @@ pub(crate) fn found_run(offer: &Offer, manifested: &Manifested, evidence: RunEvi
         detection: manifested.detection.clone(),
         boot: BootId("boot-1".into()),
         grace: std::time::Duration::from_secs(1),
+        start_by: None,
     };
     FoundRun { launch, evidence }
 }
@@ -126,6 +128,7 @@ impl World {
             occurrences: vec![Due { occurrence: "first#1".parse().unwrap(), at: Some(At::Now) }],
             expires: None,
             offline_for: OfflineFor::AtMost(Period::days(30)),
+            emergency: false,
             stopped: None,
             revoked: None,
             conflict: None,

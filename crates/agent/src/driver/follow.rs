@@ -156,6 +156,10 @@ fn never_entered(
     if is(Refusal::DiskFull) {
         return Input::ArmFailed { run, wait: Some(Waiting::Disk), why: why() };
     }
+    if is(Refusal::TooLate) {
+        // However often its window was missed: the next one may do.
+        return Input::RunSeen { run, evidence: RunEvidence::NeverEntered };
+    }
     if is(Refusal::Failed) || is(Refusal::Usage) || launch >= LAUNCHES_MAX {
         return Input::ArmFailed { run, wait: None, why: why() };
     }

@@ -123,6 +123,7 @@ impl Setup {
             grace_ms: milliseconds(launch.grace),
             result,
             run_file: self.data.join("run").join(format!("run-{run}.json")),
+            start_by: launch.start_by,
         }
     }
 }

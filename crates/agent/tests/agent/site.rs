@@ -214,6 +214,7 @@ impl Site {
             expires: None,
             offline_for: Default::default(),
             notice: None,
+            emergency: false,
             stopped: None,
             revoked: None,
             conflict: None,
@@ -387,6 +388,7 @@ fn current(desk: &Desk) -> (Policy, String) {
         held: None,
         halted: None,
         advertisements: truth.offers.clone(),
+        windows: Vec::new(),
     };
     (policy, format!("\"{tag}\""))
 }

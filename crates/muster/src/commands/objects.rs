@@ -19,12 +19,14 @@ use serde::de::IgnoredAny;
 /// The kind that a word of the command line means. `deployment` and `ad` are advertisement's only
 /// aliases.
 pub(crate) fn kind(word: &str) -> Outcome<Kind> {
-    match word.to_lowercase().trim_end_matches('s') {
+    match word.to_lowercase().replace('-', "").trim_end_matches('s') {
         "package" => Ok(Kind::Package),
         "collection" => Ok(Kind::Collection),
         "advertisement" | "deployment" | "ad" => Ok(Kind::Advertisement),
+        // The hyphen may be left out, as in the manifest's `MaintenanceWindow`.
+        "maintenancewindow" => Ok(Kind::MaintenanceWindow),
         _ => Err(Failure::usage(format!("no kind is called `{word}`"))
-            .hint("kinds: package, collection, advertisement, device")),
+            .hint("kinds: package, collection, advertisement, maintenance-window, device")),
     }
 }
 
@@ -206,6 +208,14 @@ fn draw_list(kind: Kind, page: &Page<Value>) {
                 text(&status["standing"]),
                 text(&status["targeted"]),
             ],
+            Kind::MaintenanceWindow => vec![
+                name,
+                spec["effect"].as_str().unwrap_or("window").to_owned(),
+                text(&spec["collection"]),
+                text(&spec["duration"]),
+                text(&status["zone"]),
+                text(&status["next"]["begins"]),
+            ],
         }
     };
     let head: &[&str] = match kind {
@@ -214,6 +224,7 @@ fn draw_list(kind: Kind, page: &Page<Value>) {
         Kind::Advertisement => {
             &["name", "package", "program", "collection", "standing", "targeted"]
         }
+        Kind::MaintenanceWindow => &["name", "effect", "collection", "duration", "zone", "next"],
     };
     table(head, page.items.iter().map(row));
 }

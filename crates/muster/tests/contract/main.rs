@@ -27,3 +27,4 @@ mod revisions;
 mod surroundings;
 mod trust;
 mod users;
+mod windows;

@@ -7,6 +7,7 @@
 use muster_agent_core::input::{Ending, Exit, FoundRun, Input, RunEvidence, RunResult};
 use muster_agent_core::saved::Key;
 use muster_agent_core::step::Launch;
+use muster_model::clock::Elapsed;
 use muster_model::message::RunId;
 use muster_model::package::Program;
 use muster_model::state::Waiting;
@@ -17,8 +18,9 @@ use crate::core::{Core, Crash, Moment};
 use crate::dice::Dice;
 use crate::disk::File;
 use crate::event::{Act, Event};
+use crate::hours::Watch;
 use crate::plant::Plant;
-use crate::scenario::Deed;
+use crate::scenario::{Deed, HOUR, MINUTE};
 use crate::sometimes::Rare;
 use crate::truth::Execution;
 
@@ -53,6 +55,10 @@ pub(super) struct Supervisor {
     /// The program that runs, and how it will end.
     running: Option<(Deed, Ending)>,
     execution: Option<usize>,
+    /// The last moment at which it may enter, on the boot clock.
+    start_by: Option<Elapsed>,
+    /// What the run has to keep to.
+    watch: Option<Watch>,
 }
 
 impl RunFolder {
@@ -95,6 +101,7 @@ impl Device {
         }
         folder.lock = Lock::Agent(number);
         self.write_launch(core, &launch)?;
+        let watch = self.watch(core, &launch);
         self.supervisors_made += 1;
         let supervisor = self.supervisors_made;
         if let Some(folder) = self.folders.get_mut(&launch.run) {
@@ -121,6 +128,8 @@ impl Device {
                 manifest: launch.package.manifest,
                 running: None,
                 execution: None,
+                start_by: launch.start_by,
+                watch,
             },
         );
         self.supervisor_later(core, supervisor, Act::Compare);
@@ -260,7 +269,13 @@ impl Device {
     }
 
     fn supervisor_later(&mut self, core: &mut Core, supervisor: u64, act: Act) {
-        let delay = core.slowly();
+        let delay = match act {
+            // A machine that sleeps between the order and the start.
+            Act::Compare if core.chaos && core.scenario.windows && core.dice.per_mille(60) => {
+                core.dice.spread(MINUTE, 2 * HOUR)
+            }
+            _ => core.slowly(),
+        };
         core.queue.after(delay, Event::Supervisor { device: self.index, supervisor, act });
     }
 
@@ -282,7 +297,12 @@ impl Device {
                     self.end_supervisor(core, supervisor);
                 }
             }
+            Act::Enter if self.is_too_late(core, supervisor) => {
+                core.seen.world(Rare::TooLate);
+                self.end_supervisor(core, supervisor);
+            }
             Act::Enter => {
+                self.check_windows(core, supervisor);
                 if self.record_entered(core, supervisor).is_ok() {
                     self.supervisor_later(core, supervisor, Act::Execute);
                 }
@@ -297,6 +317,45 @@ impl Device {
                     }
                 }
             }
+        }
+    }
+
+    /// What a run that is armed now has to keep to, told from the policy that it was armed under.
+    fn watch(&self, core: &Core, launch: &Launch) -> Option<Watch> {
+        let (policy, agent) = (self.journal.read().policy.as_ref()?, self.agent()?);
+        let mut offers = policy.advertisements.iter();
+        let offer = offers.find(|offer| offer.advertisement == launch.key.advertisement)?;
+        let now = self.clocks(core);
+        let trusted = (agent.view(now).trusted_time, now.elapsed);
+        let room = launch.program.max_run_time.duration() + launch.grace;
+        let mut watch = Watch::new(&core.truth.hours, &policy.windows, trusted, room, self.index);
+        watch.emergency = offer.emergency;
+        let saved = self.journal.read();
+        watch.asked = saved.obligations.get(&launch.key).is_some_and(|record| record.user.asked);
+        Some(watch)
+    }
+
+    /// Whether the supervisor sees that the program would outlast its window.
+    fn is_too_late(&self, core: &Core, supervisor: u64) -> bool {
+        let start_by = self.supervisors.get(&supervisor).and_then(|one| one.start_by);
+        let now = self.clocks(core).elapsed;
+        start_by.is_some_and(|latest| now > latest) && !core.is_planted(Plant::LateSupervisorEnters)
+    }
+
+    /// Nothing but an emergency, or what a user asked for, begins outside a window, in a freeze, or where it may outlast either.
+    fn check_windows(&self, core: &mut Core, supervisor: u64) {
+        let Some(one) = self.supervisors.get(&supervisor) else { return };
+        let now = self.clocks(core).elapsed;
+        let Some(watch) = &one.watch else { return };
+        match watch.broken(now) {
+            Some(_) if watch.emergency => core.seen.world(Rare::Emergency),
+            Some(_) if watch.asked => {}
+            Some(at) => {
+                let found = format!("{}: run {} may be under way at {at}", self.name, one.run);
+                core.violated("windows are kept", found);
+            }
+            None if watch.is_bound() => core.seen.world(Rare::RanInWindow),
+            None => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! What administrators do, and what the site decides by itself: each one transaction.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
 use muster_model::message::Occurrence;
@@ -45,10 +46,12 @@ enum Deed {
     Release,
     Retire,
     BackUp,
+    OpenWindow,
+    CloseWindow,
 }
 
 /// Deeds as often as they are done.
-const DEEDS: [(Deed, u64); 15] = [
+const DEEDS: [(Deed, u64); 17] = [
     (Deed::Advertise, 30),
     (Deed::Edit, 12),
     (Deed::Stop, 9),
@@ -64,6 +67,8 @@ const DEEDS: [(Deed, u64); 15] = [
     (Deed::Release, 4),
     (Deed::Retire, 1),
     (Deed::BackUp, 4),
+    (Deed::OpenWindow, 12),
+    (Deed::CloseWindow, 5),
 ];
 
 impl Site {
@@ -121,6 +126,8 @@ impl Site {
             Deed::Release => self.admit(core, false),
             Deed::Retire => self.retire(core),
             Deed::BackUp => self.back_up(core),
+            Deed::OpenWindow => self.open_window(core),
+            Deed::CloseWindow => self.close_window(core),
         }
         self.reconcile(core);
     }
@@ -128,6 +135,7 @@ impl Site {
     /// Everything that a person holds back goes on; what was stopped may stay so.
     pub(crate) fn let_go(&mut self, core: &mut Core) {
         self.halt(core, false);
+        self.close_hopeless_windows(core);
         self.transact(core, "lets everybody go on", |staged, dice| {
             let at = staged.at.0;
             for row in staged.store.devices.values_mut() {
@@ -189,6 +197,8 @@ impl Site {
             members: 1,
             members_on: &|_| 1,
             rivals: &[],
+            windows: &[],
+            grace: Duration::ZERO,
             now: core.wall(),
         };
         match plan_advertisement(stored, &object, &spec, &lookups) {
@@ -412,6 +422,9 @@ fn document(
     }
     if dice.per_mille(250) {
         spec["offlineFor"] = "20m".into();
+    }
+    if core.scenario.windows && core.dice.per_mille(150) {
+        spec["emergency"] = true.into();
     }
     serde_json::json!({
         "apiVersion": "muster/v1", "kind": "Advertisement",

@@ -8,6 +8,7 @@ use muster_model::message::{Body, Message, Occurrence, Report};
 use muster_model::policy::Order;
 use muster_model::sign::PublicKey;
 use muster_model::state::Word;
+use muster_model::window::Window;
 use muster_site_core::accounting::Counts;
 use muster_site_core::device::Device;
 use muster_site_core::edit::AdvertisementRow;
@@ -85,6 +86,8 @@ pub(crate) struct Store {
     pub intervals: Vec<Interval>,
     /// Advertisements.
     pub advertisements: BTreeMap<AdvertisementId, Advertised>,
+    /// Windows and freezes, by name, with their collections.
+    pub windows: BTreeMap<String, (CollectionId, Window)>,
     /// Everything is halted, and how often that changed.
     pub halted: (Option<Order>, u64),
     /// Streams.
@@ -109,6 +112,7 @@ impl Store {
             collections: BTreeMap::new(),
             intervals: Vec::new(),
             advertisements: BTreeMap::new(),
+            windows: BTreeMap::new(),
             halted: (None, 0),
             streams: BTreeMap::new(),
             messages: BTreeMap::new(),

@@ -1,5 +1,7 @@
 //! Applying an advertisement: the pin, the occurrences, and everything that another object forbids.
 
+use std::time::Duration;
+
 use muster_model::advertisement::{AdvertisementSpec, Track};
 use muster_model::clock::Wall;
 use muster_model::id::CollectionId;
@@ -7,11 +9,13 @@ use muster_model::object::{Object, Spec};
 use muster_model::package::{PackageSpec, Program};
 use muster_model::policy::PinnedPackage;
 use muster_model::problem::Problem;
+use muster_model::window::Window;
 
 use super::occurrences::OccurrencePlan;
 use super::{Change, compare, problem};
 use crate::occurrence::OccurrenceRow;
 use crate::targeting::{LiveAdvertisement, opposes};
+use crate::window::too_short;
 
 /// An advertisement as it is stored.
 #[derive(Clone, Debug)]
@@ -60,6 +64,10 @@ pub struct AdvertisementLookups<'a> {
     pub members_on: &'a dyn Fn(&str) -> u64,
     /// Other live advertisements of the same package.
     pub rivals: &'a [Rival],
+    /// The windows and freezes of the collection.
+    pub windows: &'a [Window],
+    /// How long a program has between TERM and KILL, by the site's settings.
+    pub grace: Duration,
     /// The site's time.
     pub now: Wall,
 }
@@ -205,6 +213,20 @@ fn repin(stored: Option<&AdvertisementRow>, version: &PublishedVersion) -> Chang
     Change::Updated { fields: vec![field] }
 }
 
+/// What of the windows keeps the program from ever starting.
+fn short_of_room(
+    spec: &AdvertisementSpec,
+    program: &Program,
+    lookups: &AdvertisementLookups<'_>,
+) -> Option<String> {
+    if spec.emergency {
+        let some = !lookups.windows.is_empty();
+        let said = "emergency is true: it starts in freezes and outside windows, too";
+        return some.then(|| said.to_owned());
+    }
+    too_short(&spec.collection, lookups.windows, program, lookups.grace, lookups.now)
+}
+
 fn warnings(
     object: &Object,
     spec: &AdvertisementSpec,
@@ -240,6 +262,7 @@ fn warnings(
         expires: spec.expires,
         offline_for: spec.offline_for,
         notice: spec.notice,
+        emergency: spec.emergency,
         stopped: None,
         revoked: None,
     };
@@ -252,6 +275,7 @@ fn warnings(
             ));
         }
     }
+    warnings.extend(short_of_room(spec, program, lookups));
     if spec.track == Some(Track::Latest) {
         warnings.push("track is `latest`: each newer version is pinned by itself".to_owned());
     }

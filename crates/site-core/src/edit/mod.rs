@@ -9,6 +9,7 @@ mod occurrences;
 mod package;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use muster_model::name::Name;
 use muster_model::object::{Kind, Metadata, Object};
@@ -23,6 +24,7 @@ pub use advertisement::{
 pub use collection::{CollectionLookups, CollectionPlan, plan_collection};
 pub use occurrences::{Forecast, OccurrencePlan, close, forecast, next_rerun};
 pub use package::{Publish, plan_publish};
+pub use window::{WindowLookups, WindowPlan, plan_window};
 
 /// How an applied object relates to the stored one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,7 +161,7 @@ fn list(users: &[(Kind, Name)]) -> String {
 }
 
 /// Checks that an object may be deleted. `users` are the objects that name it and still live: for a
-/// package or collection its advertisements, for a collection also collections.
+/// package or collection its advertisements, for a collection also collections and windows.
 pub fn check_delete(
     kind: Kind,
     name: &Name,

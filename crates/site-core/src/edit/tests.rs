@@ -1,6 +1,7 @@
 //! Edits by example: what they change, and what forbids them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use muster_model::advertisement::At;
 use muster_model::clock::Wall;
@@ -9,6 +10,7 @@ use muster_model::id::{CollectionId, DeviceId};
 use muster_model::object::Spec;
 use muster_model::package::Achieves;
 use muster_model::state::{Author, State};
+use muster_model::window::Window;
 use serde_json::json;
 
 use super::*;
@@ -173,6 +175,7 @@ struct Known {
     collection: Option<CollectionId>,
     members: u64,
     rivals: Vec<Rival>,
+    windows: Vec<Window>,
 }
 
 /// Plans an advertisement in a site that `lookups` has changed.
@@ -188,6 +191,7 @@ fn advertise(
         collection: Some(collection_id(1)),
         members: 10,
         rivals: Vec::new(),
+        windows: Vec::new(),
     };
     lookups(&mut known);
     let lookups = AdvertisementLookups {
@@ -196,6 +200,8 @@ fn advertise(
         members: known.members,
         members_on: &|platform| if platform == "windows" { 4 } else { 10 },
         rivals: &known.rivals,
+        windows: &known.windows,
+        grace: Duration::from_secs(10),
         now: Wall(1_000),
     };
     plan_advertisement(stored, &object, spec, &lookups)
@@ -309,6 +315,7 @@ fn a_conflict_is_warned_of_at_apply() {
             expires: None,
             offline_for: Default::default(),
             notice: None,
+            emergency: false,
             stopped: None,
             revoked: None,
         },
@@ -409,4 +416,59 @@ fn a_dry_run_names_how_many_would_start_run_again_and_be_withdrawn() {
     check_forecast(renamed, [1, 2, 3], (2, 1, 2));
     check_forecast(json!({"collection": "office"}), [1, 3, 4], (1, 0, 1));
     check_forecast(json!({"assignments": []}), [1, 2, 3], (0, 0, 2));
+}
+
+/// A window of every night that lasts so long.
+fn nightly(duration: &str) -> Value {
+    json!({"collection": "lab", "every": "DTSTART:19700101T010000 RRULE:FREQ=DAILY",
+        "duration": duration})
+}
+
+fn window(spec: Value) -> Window {
+    let object = object("MaintenanceWindow", "nightly", spec);
+    let Spec::MaintenanceWindow(spec) = &object.spec else { unreachable!() };
+    spec.window(&object.metadata.name).unwrap()
+}
+
+#[test]
+fn a_program_that_has_no_room_in_the_windows_is_warned_of() {
+    let short = |known: &mut Known| known.windows = vec![window(nightly("1h"))];
+    let warned = advertise(None, json!({}), short).unwrap().warnings;
+    assert!(
+        warned.iter().any(|one| one.contains("1h 10s") && one.contains("nightly")),
+        "{warned:?}"
+    );
+    let long = |known: &mut Known| known.windows = vec![window(nightly("2h"))];
+    assert_eq!(advertise(None, json!({}), long).unwrap().warnings, Vec::<String>::new());
+    let emergency = advertise(None, json!({"emergency": true}), short).unwrap().warnings;
+    assert!(emergency[0].contains("emergency is true"), "{emergency:?}");
+}
+
+#[track_caller]
+fn plan_nightly(duration: &str, lookups: &WindowLookups<'_>) -> Result<WindowPlan, Vec<Problem>> {
+    let object = object("MaintenanceWindow", "nightly", nightly(duration));
+    let Spec::MaintenanceWindow(spec) = &object.spec else { unreachable!() };
+    plan_window(None, &object, spec, lookups)
+}
+
+#[test]
+fn a_window_names_what_has_no_room_in_it_and_needs_its_collection() {
+    let program = version("2.10", false).spec.programs[0].clone();
+    let programs = [(name("hello-to-lab"), program)];
+    let mut lookups = WindowLookups {
+        collection: Some(collection_id(1)),
+        others: &[],
+        programs: &programs,
+        grace: Duration::from_secs(10),
+        now: Wall(1_000),
+    };
+    let short = plan_nightly("30m", &lookups).unwrap();
+    assert_eq!(short.change, Change::Created);
+    assert!(short.warnings[0].contains("hello-to-lab"), "{:?}", short.warnings);
+    assert_eq!(plan_nightly("2h", &lookups).unwrap().warnings, Vec::<String>::new());
+    let many = vec![window(nightly("1h")); muster_model::window::WINDOWS_MAX];
+    lookups.others = &many;
+    assert!(plan_nightly("2h", &lookups).unwrap_err()[0].detail.contains("at most 256"));
+    lookups.collection = None;
+    assert_eq!(plan_nightly("2h", &lookups).unwrap_err()[0].field, "spec.collection");
 }

@@ -11,8 +11,9 @@ use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId};
 use muster_model::name::Name;
 use muster_model::notice::Notice;
 use muster_model::package::Achieves;
-use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, PinnedPackage, Policy};
+use muster_model::policy::{Due, Offer, Order, PinnedPackage, Policy};
 use muster_model::settings::Settings;
+use muster_model::window::Window;
 
 use crate::occurrence::Revision;
 
@@ -40,6 +41,8 @@ pub struct DeviceSide {
     pub settings: Settings,
     /// It waits for a person's word.
     pub held: Option<Order>,
+    /// The windows and freezes of its collections, in any order.
+    pub windows: Vec<Window>,
 }
 
 /// An advertisement that is not deleted.
@@ -65,6 +68,8 @@ pub struct LiveAdvertisement {
     pub offline_for: OfflineFor,
     /// What whoever is logged on is given before a mandatory start.
     pub notice: Option<Notice>,
+    /// It overrides windows and freezes.
+    pub emergency: bool,
     /// Somebody stopped it.
     pub stopped: Option<Order>,
     /// Somebody revoked the package version.
@@ -118,6 +123,7 @@ pub fn compile(
             occurrences: due,
             expires: one.expires,
             offline_for: one.offline_for,
+            emergency: one.emergency,
             stopped: one.stopped.clone(),
             revoked: one.revoked.clone(),
             conflict: conflicts.get(&one.advertisement).cloned(),
@@ -126,8 +132,10 @@ pub fn compile(
     };
     let mut advertisements: Vec<Offer> = live.iter().filter_map(offer).collect();
     advertisements.sort_by_key(|offer| offer.advertisement);
+    let mut windows = device.windows.clone();
+    windows.sort_by(|a, b| a.name.cmp(&b.name));
     Policy {
-        format: POLICY_FORMAT,
+        format: Policy::least_format(&windows),
         device: device.device,
         epoch: site.epoch,
         revision: site.revision.0,
@@ -138,6 +146,7 @@ pub fn compile(
         held: device.held.clone(),
         halted: site.halted.clone(),
         advertisements,
+        windows,
     }
 }
 

@@ -10,7 +10,9 @@ use muster_model::package::Achieves;
 use muster_model::period::Period;
 use muster_model::policy::{Due, Order, Policy};
 use muster_model::settings::{Setting, Settings};
+use muster_model::window::Window;
 use proptest::prelude::*;
+use serde_json::json;
 
 use super::*;
 use crate::occurrence::Revision;
@@ -140,6 +142,7 @@ fn live(n: u128, achieves: Achieves) -> LiveAdvertisement {
         expires: None,
         offline_for: OfflineFor::default(),
         notice: None,
+        emergency: false,
         stopped: None,
         revoked: None,
     }
@@ -151,6 +154,14 @@ fn open(n: u128, which: &str, at: Option<At>) -> OpenOccurrence {
 }
 
 fn compiled(live: &[LiveAdvertisement], open: &[OpenOccurrence]) -> Policy {
+    compiled_with(Vec::new(), live, open)
+}
+
+fn compiled_with(
+    windows: Vec<Window>,
+    live: &[LiveAdvertisement],
+    open: &[OpenOccurrence],
+) -> Policy {
     let mut site_settings = Settings::default();
     site_settings.set("pollWait", Period::secs(9)).unwrap();
     site_settings.set("termGrace", Period::secs(9)).unwrap();
@@ -163,7 +174,7 @@ fn compiled(live: &[LiveAdvertisement], open: &[OpenOccurrence]) -> Policy {
     };
     let mut settings = Settings::default();
     settings.set("pollWait", Period::secs(1)).unwrap();
-    let device = DeviceSide { device: device_id(1), settings, held: None };
+    let device = DeviceSide { device: device_id(1), settings, held: None, windows };
     compile(&site, &device, live, open, Digest::of(b"tag"), Wall(1_000))
 }
 
@@ -235,4 +246,20 @@ fn what_cannot_start_by_itself_conflicts_with_nothing() {
     conflict(revoked, Some(At::Now), [None, None]);
     let expired = LiveAdvertisement { expires: Some(Wall(1_000)), ..absent() };
     conflict(expired, Some(At::Now), [None, None]);
+}
+
+#[test]
+fn windows_stand_in_the_policy_by_name_and_ask_for_an_agent_that_knows_them() {
+    let window = |name: &str| -> Window {
+        let at = "2027-01-01T00:00:00Z";
+        serde_json::from_value(json!({"name": name, "at": at, "duration": "1h"})).unwrap()
+    };
+    let plain = compiled(&[], &[]);
+    assert_eq!(
+        (plain.format, serde_json::to_string(&plain).unwrap().contains("windows")),
+        (1, false)
+    );
+    let policy = compiled_with(vec![window("b"), window("a")], &[], &[]);
+    assert_eq!(policy.format, 2, "an agent that knows no windows must not act on it");
+    assert_eq!(policy.windows, [window("a"), window("b")]);
 }

@@ -8,12 +8,14 @@ mod next;
 mod step;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::name::Name;
 use muster_model::policy::Order;
 use muster_model::state::{State, Word};
+use muster_model::window::Window;
 use serde::{Deserialize, Serialize};
 
 use crate::accounting::Marks;
@@ -50,6 +52,10 @@ pub struct Inputs<'a> {
     pub halted: Option<&'a Order>,
     /// Another advertisement wants the opposite on this device.
     pub conflict: Option<&'a Name>,
+    /// The windows and freezes of all the device's collections.
+    pub windows: &'a [Window],
+    /// Why the program has no room in any of them.
+    pub too_short: Option<String>,
     /// The device's policy tag now.
     pub tag: Digest,
     /// The tag that the device last presented, and when.
@@ -75,7 +81,8 @@ pub struct Why {
 /// One step of the proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What was asked: `device`, `collection`, `occurrence`, `advertisement`, `policy`, `outcome`.
+    /// What was asked: `device`, `collection`, `occurrence`, `advertisement`, `policy`, `window`,
+    /// `outcome`.
     pub step: String,
     /// The answer.
     pub verdict: Verdict,
@@ -116,6 +123,7 @@ pub fn why(inputs: &Inputs<'_>) -> Why {
     if state.is_some() {
         chain.push(step::policy_step(inputs));
     }
+    chain.extend(state.as_ref().and_then(|state| window::window_step(inputs, state)));
     chain.extend(state.as_ref().map(|state| step::outcome_step(inputs, state)));
     Why {
         state: state.as_ref().map(State::word),

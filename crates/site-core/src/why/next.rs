@@ -62,6 +62,15 @@ fn unblocked(inputs: &Inputs<'_>, state: &State, policy_is_old: bool) -> Next {
         State::RestartPending { why: Some(Restart::Outside), .. } => {
             next("somebody restarts the machine, then the outcome is judged", None)
         }
+        State::Waiting { why: Waiting::Window, until: None } => {
+            next("nothing, until a window is given that has room for the run", expires)
+        }
+        State::Waiting { why: Waiting::Window, until } => {
+            next("it starts when a window opens that has room for the run", *until)
+        }
+        State::Waiting { why: Waiting::Freeze, until } => {
+            next("it starts when the freeze ends", *until)
+        }
         State::Waiting { why, until } => {
             next(&format!("the device looks again ({why})"), until.or(expires))
         }

@@ -9,7 +9,7 @@ use crate::membership::Standing;
 use crate::rule::Truth;
 use crate::targeting::LiveAdvertisement;
 
-fn step(step: &str, verdict: Verdict, because: impl Into<String>) -> Step {
+pub(super) fn step(step: &str, verdict: Verdict, because: impl Into<String>) -> Step {
     Step { step: step.to_owned(), verdict, because: because.into() }
 }
 

@@ -3,6 +3,7 @@
 use muster_model::advertisement::OfflineFor;
 use muster_model::package::Achieves;
 use muster_model::state::{Author, Waiting};
+use serde_json::json;
 
 use super::*;
 use crate::device::Admission;
@@ -22,6 +23,8 @@ struct Case {
     standing: Standing,
     told: Option<(Digest, Wall)>,
     marks: Marks,
+    windows: Vec<Window>,
+    too_short: Option<String>,
 }
 
 fn order() -> Order {
@@ -42,6 +45,7 @@ fn case() -> Case {
             expires: None,
             offline_for: OfflineFor::default(),
             notice: None,
+            emergency: false,
             stopped: None,
             revoked: None,
         },
@@ -61,6 +65,8 @@ fn case() -> Case {
         },
         told: Some((Digest::of(b"tag"), Wall(4_000))),
         marks: Marks::default(),
+        windows: Vec::new(),
+        too_short: None,
     }
 }
 
@@ -79,6 +85,8 @@ impl Case {
             row: self.row.as_ref(),
             halted: self.halted.as_ref(),
             conflict: None,
+            windows: &self.windows,
+            too_short: self.too_short.clone(),
             tag: Digest::of(b"tag"),
             told: self.told,
             marks: self.marks.clone(),
@@ -189,4 +197,49 @@ fn the_answer_has_the_shape_that_scripts_read() {
     assert_eq!(json["chain"][0]["step"], "device");
     assert_eq!(json["chain"][0]["verdict"], "yes");
     assert!(json["chain"][0]["because"].is_string() && json["next"]["what"].is_string());
+}
+
+/// A nightly window and a freeze.
+fn windows() -> Vec<Window> {
+    let nightly = json!({"name": "nightly", "every": "DTSTART:20270101T010000 RRULE:FREQ=DAILY",
+        "duration": "4h"});
+    let freeze = json!({"name": "year-end", "effect": "freeze", "at": "2027-12-20T00:00:00",
+        "duration": "14d"});
+    [nightly, freeze].map(|one| serde_json::from_value(one).unwrap()).to_vec()
+}
+
+#[track_caller]
+fn check_window(why: Waiting, until: Option<Wall>, because: &str, next: &str) {
+    let row = row(key(1), State::Waiting { why, until }, Author::Device);
+    let case = Case { row: Some(row), windows: windows(), ..case() };
+    case.check("window", because, next);
+}
+
+#[test]
+fn a_wait_for_a_window_names_the_windows_and_the_time() {
+    let opens = Some(Wall(1_800_000_000_000));
+    let (window, freeze) = (Waiting::Window, Waiting::Freeze);
+    let because = "opens at 2027-01-15T08:00:00Z: windows nightly and freezes year-end";
+    check_window(window, opens, because, "a window opens that has room");
+    check_window(freeze, opens, "may start at 2027-01-15T08:00:00Z", "the freeze ends");
+    check_window(window, None, "cannot see", "until a window is given");
+}
+
+#[test]
+fn a_window_that_is_too_short_is_the_reason() {
+    let waits = State::Waiting { why: Waiting::Window, until: None };
+    let too_short = Some("program `go` may run 1h".to_owned());
+    let row = row(key(1), waits, Author::Device);
+    let case = Case { row: Some(row), windows: windows(), too_short, ..case() };
+    case.check("window", "may run 1h", "until a window is given");
+}
+
+#[test]
+fn an_emergency_stands_above_the_windows() {
+    let mut case = Case { windows: windows(), ..case() };
+    case.advertisement.emergency = true;
+    let why = case.why();
+    let step = why.chain.iter().find(|one| one.step == "window").unwrap();
+    assert_eq!(step.verdict, Verdict::Yes);
+    assert!(step.because.contains("emergency"), "{}", step.because);
 }

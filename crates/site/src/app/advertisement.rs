@@ -17,7 +17,7 @@ use super::change::Change;
 use super::error::{Outcome, Refusal};
 use super::graph::{Collections, object};
 use super::live::live_advertisement;
-use super::{collection, object as objects, package};
+use super::{collection, object as objects, package, window};
 use crate::store::{
     AdvertisementRevisionRow, AdvertisementRow, DEVICE_PAGE_MAX, OBLIGATION_PAGE_MAX, ObjectRow,
     Read, Subject,
@@ -73,6 +73,8 @@ pub(crate) async fn plan(
     let own = stored.map(|stored| stored.row.id);
     let rivals =
         rivals(read, package_id, own, collection, &aims(versions.as_deref(), spec)).await?;
+    let windows = window::of_collection(read, &spec.collection, None).await?;
+    let grace = window::grace(read).await?;
     let lookups = AdvertisementLookups {
         versions: versions.as_deref(),
         collection,
@@ -82,6 +84,8 @@ pub(crate) async fn plan(
             on.count() as u64
         },
         rivals: &rivals,
+        windows: &windows,
+        grace,
         now,
     };
     let plan = plan_advertisement(stored.map(|stored| &stored.edit), object, spec, &lookups);

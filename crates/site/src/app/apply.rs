@@ -5,6 +5,7 @@
 
 mod advertisements;
 mod collections;
+mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +45,7 @@ impl App {
         applying.check_revisions(&request, &documents).await?;
         applying.packages(&documents).await?;
         applying.collections(&documents).await?;
+        applying.windows(&documents).await?;
         applying.advertisements(&documents).await?;
         let mut items: Vec<Applied> = std::mem::take(&mut applying.items).into_values().collect();
         if request.prune {
@@ -79,9 +81,22 @@ fn read_documents(who: &Who, request: &ApplyRequest) -> Outcome<Vec<Object>> {
             let detail = format!("the role {} may not apply a {}", who.role, kind.word());
             return Err(Refusal::new(Kind::Forbidden, detail).at(i).into());
         }
+        if !request.dry_run && is_emergency(&found) && !may_override(who) {
+            let detail = format!("the role {} may not override maintenance windows", who.role);
+            let hint = "`emergency: true` asks for the permission `advertisement.emergency`";
+            return Err(Refusal::new(Kind::Forbidden, detail).hint(hint).at(i).into());
+        }
         documents.push(found);
     }
     Ok(documents)
+}
+
+fn is_emergency(document: &Object) -> bool {
+    matches!(&document.spec, Spec::Advertisement(spec) if spec.emergency)
+}
+
+fn may_override(who: &Who) -> bool {
+    allowed(who.role, Action::AdvertisementEmergency)
 }
 
 /// What one must be allowed to do to apply an object of that kind.
@@ -90,6 +105,7 @@ fn action(kind: ObjectKind) -> Action {
         ObjectKind::Package => Action::PackagePublish,
         ObjectKind::Collection => Action::CollectionWrite,
         ObjectKind::Advertisement => Action::AdvertisementWrite,
+        ObjectKind::MaintenanceWindow => Action::WindowWrite,
     }
 }
 
@@ -201,8 +217,9 @@ impl Applying<'_> {
         // Who uses comes before what is used.
         rows.sort_by_key(|row| match row.kind {
             ObjectKind::Advertisement => 0,
-            ObjectKind::Collection => 1,
-            ObjectKind::Package => 2,
+            ObjectKind::MaintenanceWindow => 1,
+            ObjectKind::Collection => 2,
+            ObjectKind::Package => 3,
         });
         let mut items = Vec::new();
         for row in rows {

@@ -38,6 +38,10 @@ pub(crate) async fn archive(change: &mut Change<'_>, mut row: ObjectRow) -> Outc
     match row.kind {
         ObjectKind::Advertisement => withdraw(change, AdvertisementId(row.id)).await?,
         ObjectKind::Collection => disband(change, CollectionId(row.id)).await?,
+        ObjectKind::MaintenanceWindow => {
+            let collection = super::window::collection_of(&mut change.tx, &object(&row)?).await?;
+            super::window::tell(change, row.id, collection.as_slice()).await?;
+        }
         ObjectKind::Package => {}
     }
     row.archived_at = Some(change.now);
@@ -84,7 +88,7 @@ async fn users(
     let rows = match kind {
         ObjectKind::Package => read.advertisement_list_package(PackageId(id)).await?,
         ObjectKind::Collection => read.advertisement_list_collection(CollectionId(id)).await?,
-        ObjectKind::Advertisement => return Ok(Vec::new()),
+        ObjectKind::Advertisement | ObjectKind::MaintenanceWindow => return Ok(Vec::new()),
     };
     let mut users = Vec::new();
     for row in rows {
@@ -96,6 +100,12 @@ async fn users(
             let Spec::Collection(spec) = object(&row)?.spec else { continue };
             if row.id != id && spec.links().contains(&name) {
                 users.push((ObjectKind::Collection, row.name));
+            }
+        }
+        for row in objects(read, ObjectKind::MaintenanceWindow).await? {
+            let Spec::MaintenanceWindow(spec) = object(&row)?.spec else { continue };
+            if spec.collection == *name {
+                users.push((ObjectKind::MaintenanceWindow, row.name));
             }
         }
     }

@@ -185,7 +185,7 @@ impl News {
             // Its change moves the policy version of its collection, which is a subject of its own.
             Subject::Advertisement(id) => self.advertisements.push(AdvertisementId(id)),
             Subject::Credential(_) => self.credentials = true,
-            Subject::Package(_) => {}
+            Subject::Package(_) | Subject::Window(_) => {}
         }
         Ok(())
     }

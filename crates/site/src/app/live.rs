@@ -186,6 +186,7 @@ pub(crate) async fn live_advertisement(
         expires: row.expires,
         offline_for: spec.offline_for,
         notice: spec.notice,
+        emergency: spec.emergency,
         stopped: row.stopped.clone(),
         revoked: version.revoked,
     }))

@@ -46,6 +46,7 @@ mod verify;
 mod view;
 mod waiters;
 mod why;
+mod window;
 
 use std::sync::{Arc, OnceLock};
 
@@ -75,6 +76,7 @@ use self::site_time::TimeSeal;
 use self::ticket::Tickets;
 use self::trust::TrustCache;
 use self::waiters::Waiters;
+use self::window::WindowCache;
 use crate::folder::Keys;
 use crate::store::{Db, REVISION_POLL_MAX, RevisionWatch};
 
@@ -144,6 +146,7 @@ pub(crate) struct App {
     credentials: Credentials,
     committer: Committer,
     graphs: GraphCache,
+    windows: WindowCache,
     live: LiveCache,
     metrics: Arc<Metrics>,
     policies: PolicyCache,
@@ -181,6 +184,7 @@ impl App {
             contacts: Contacts::default(),
             credentials: Credentials::default(),
             graphs: GraphCache::default(),
+            windows: WindowCache::default(),
             live: LiveCache::default(),
             policies: PolicyCache::default(),
             poll_waits: PollWait::default(),

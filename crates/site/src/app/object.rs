@@ -69,7 +69,9 @@ pub(crate) async fn update(
 pub(crate) fn about(kind: ObjectKind, id: Uuid) -> About {
     match kind {
         ObjectKind::Advertisement => AdvertisementId(id).into(),
-        ObjectKind::Package | ObjectKind::Collection => About::default(),
+        ObjectKind::Package | ObjectKind::Collection | ObjectKind::MaintenanceWindow => {
+            About::default()
+        }
     }
 }
 
@@ -79,6 +81,7 @@ pub(crate) fn subject(kind: ObjectKind, id: Uuid) -> Subject {
         ObjectKind::Package => Subject::Package(id),
         ObjectKind::Collection => Subject::Collection(id),
         ObjectKind::Advertisement => Subject::Advertisement(id),
+        ObjectKind::MaintenanceWindow => Subject::Window(id),
     }
 }
 
@@ -112,7 +115,7 @@ impl App {
         }
         let wanted = ObjectKind::ALL.into_iter().find(|one| one.word() == kind);
         let Some(wanted) = wanted else {
-            let known = "kinds: package, collection, advertisement, device";
+            let known = "kinds: package, collection, advertisement, maintenance-window, device";
             return Err(
                 Refusal::invalid("kind", format!("no kind is called `{kind}`; {known}")).into()
             );
@@ -150,8 +153,15 @@ impl App {
         update(&mut change, row, &document, None).await?;
         rename_in_users(&mut change, kind, &old, &name).await?;
         change.concerns(subject(kind, id));
-        if kind == ObjectKind::Advertisement {
-            super::advertisement::offer_changed(&mut change, AdvertisementId(id)).await?;
+        match kind {
+            ObjectKind::Advertisement => {
+                super::advertisement::offer_changed(&mut change, AdvertisementId(id)).await?;
+            }
+            ObjectKind::MaintenanceWindow => {
+                let collection = super::window::collection_of(&mut change.tx, &document).await?;
+                super::window::tell(&mut change, id, collection.as_slice()).await?;
+            }
+            ObjectKind::Package | ObjectKind::Collection => {}
         }
         let said = format!("{} `{old}` is now called `{name}`", kind.word());
         change.say(Code::ObjectRenamed, about(kind, id), said);
@@ -168,7 +178,7 @@ pub(crate) async fn rename_in_users(
     old: &Name,
     new: &Name,
 ) -> Outcome<()> {
-    for user in [ObjectKind::Collection, ObjectKind::Advertisement] {
+    for user in [ObjectKind::Collection, ObjectKind::Advertisement, ObjectKind::MaintenanceWindow] {
         for mut row in objects(&mut change.tx, user).await? {
             let mut document = object(&row)?;
             if renames(&mut document.spec, kind, old, new) {
@@ -187,6 +197,7 @@ pub(crate) async fn rename_in_users(
 fn renames(spec: &mut Spec, kind: ObjectKind, old: &Name, new: &Name) -> bool {
     let names: Vec<&mut Name> = match (spec, kind) {
         (Spec::Advertisement(spec), ObjectKind::Collection) => vec![&mut spec.collection],
+        (Spec::MaintenanceWindow(spec), ObjectKind::Collection) => vec![&mut spec.collection],
         (Spec::Advertisement(spec), ObjectKind::Package) => vec![&mut spec.package.name],
         (Spec::Collection(spec), ObjectKind::Collection) => {
             let links = spec.include.iter_mut().chain(&mut spec.exclude);

@@ -9,6 +9,7 @@ use muster_model::id::DeviceId;
 use muster_model::message::Occurrence;
 use muster_model::policy::{Due, Order};
 use muster_model::sign::Domain;
+use muster_model::window::Window;
 use muster_model::wire::seal::Sealed;
 use muster_site_core::device::Admission;
 use muster_site_core::occurrence::Revision;
@@ -117,7 +118,8 @@ impl App {
             trust: site.trust_number,
             halted: site.halted,
         };
-        let policy = compile(&side, &device_side(&device), &live, &open, tag, self.now());
+        let windows = self.windows.at(read).await?.of(&collections);
+        let policy = compile(&side, &device_side(&device, windows), &live, &open, tag, self.now());
         let sealed = Sealed::seal(&self.keys.signing, Domain::Policy, &policy);
         let sealed = sealed.tried("seal a policy")?;
         let document = serde_json::to_vec(&sealed).tried("write a policy")?.into();
@@ -139,7 +141,7 @@ impl App {
     }
 }
 
-fn device_side(row: &DeviceRow) -> DeviceSide {
+fn device_side(row: &DeviceRow, windows: Vec<Window>) -> DeviceSide {
     let held = match &row.device.admission {
         Admission::Held { order } => Some(order.clone()),
         Admission::Pending => Some(Order {
@@ -149,7 +151,7 @@ fn device_side(row: &DeviceRow) -> DeviceSide {
         }),
         Admission::Admitted | Admission::Retired => None,
     };
-    DeviceSide { device: row.device.id, settings: row.settings.clone(), held }
+    DeviceSide { device: row.device.id, settings: row.settings.clone(), held, windows }
 }
 
 /// The parts of the site's row that every tag covers.

@@ -4,12 +4,13 @@ use muster_model::api::Page;
 use muster_model::clock::Wall;
 use muster_model::id::{AdvertisementId, CollectionId, PackageId};
 use muster_model::name::Name;
-use muster_model::object::Kind as ObjectKind;
+use muster_model::object::{Kind as ObjectKind, Spec};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::App;
 use super::error::{Outcome, Refusal};
+use super::graph::object;
 use super::object::with_id;
 use crate::store::{ObjectRow, Read};
 
@@ -52,6 +53,7 @@ impl App {
             ObjectKind::Advertisement => {
                 advertisement_status(read, AdvertisementId(row.id), self.now()).await?
             }
+            ObjectKind::MaintenanceWindow => window_status(read, row, self.now()).await?,
         };
         if let (Some(fields), Some(mut status)) = (value.as_object_mut(), status) {
             if let Some(at) = row.archived_at {
@@ -105,6 +107,23 @@ async fn collection_status(read: &mut Read, id: CollectionId) -> Outcome<Option<
         "evaluatedAt": row.evaluated_at,
         "error": row.error,
         "unresolved": unresolved,
+    })))
+}
+
+/// When it begins next where that is the same everywhere: times of the devices' own zones are theirs.
+async fn window_status(read: &mut Read, row: &ObjectRow, now: Wall) -> Outcome<Option<Value>> {
+    let Spec::MaintenanceWindow(spec) = object(row)?.spec else { return Ok(None) };
+    let Some(window) = spec.window(&row.name) else { return Ok(None) };
+    let members = match read.object_find(ObjectKind::Collection, &spec.collection).await? {
+        Some(found) => read.collection_load(CollectionId(found.id)).await?.map(|row| row.members),
+        None => None,
+    };
+    let zone = window.zone_name();
+    let next = window.next_span(now);
+    Ok(Some(json!({
+        "members": members,
+        "zone": zone.as_deref().unwrap_or("of each device"),
+        "next": next.map(|(begins, ends)| json!({"begins": begins, "ends": ends})),
     })))
 }
 

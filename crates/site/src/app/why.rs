@@ -2,9 +2,11 @@
 //! snapshot, and lets `site-core` build the proof.
 
 use muster_model::api::{WhyAnswer, WhyNext, WhyStep};
+use muster_model::clock::Wall;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
 use muster_model::name::Name;
 use muster_model::object::Kind as ObjectKind;
+use muster_model::window::Window;
 use muster_site_core::accounting::{Marked, Marks, marks};
 use muster_site_core::obligation::ObligationRow;
 use muster_site_core::occurrence::{Interval, OccurrenceRow};
@@ -13,9 +15,10 @@ use muster_site_core::why::{Inputs, Verdict, why};
 
 use super::App;
 use super::error::{Outcome, Refusal};
-use super::live::live_advertisement;
+use super::live::{live_advertisement, package_spec};
 use super::policy::{site_row, site_versions};
-use crate::store::{DeviceRow, Read};
+use super::window;
+use crate::store::{AdvertisementRow, DeviceRow, Read};
 
 impl App {
     /// The whole chain of decisions, and what happens next.
@@ -44,7 +47,8 @@ impl App {
         let rows = read.obligation_list_device(device).await?;
         let shown = super::accounting::shown(&occurrences, now);
         let (occurrence, obligation) = newest(&occurrences, &shown, &intervals, &rows, id);
-        let (tag, conflict) = self.told(read, &found, &live).await?;
+        let told = self.told(read, &found, &live).await?;
+        let too_short = too_short(read, &row, &live, &collection, &told.windows, now).await?;
         let last_contact = contact.map(|contact| contact.at);
         let marks = match (occurrence, obligation) {
             (Some(_), Some(row)) => marks(
@@ -72,8 +76,10 @@ impl App {
             occurrence,
             row: obligation,
             halted: site.halted.as_ref(),
-            conflict: conflict.as_ref(),
-            tag,
+            conflict: told.conflict.as_ref(),
+            windows: &told.windows,
+            too_short,
+            tag: told.tag,
             told: contact.and_then(|contact| Some((contact.tag?, contact.at))),
             marks,
         });
@@ -96,13 +102,13 @@ impl App {
         })
     }
 
-    /// The device's tag now, and the advertisement that stands in the way of this one.
+    /// What the device is told now.
     async fn told(
         &self,
         read: &mut Read,
         row: &DeviceRow,
         live: &LiveAdvertisement,
-    ) -> Outcome<(muster_model::digest::Digest, Option<Name>)> {
+    ) -> Outcome<ToldNow> {
         let memberships = read.membership_of_many(&[row.device.id]).await?;
         let collections: Vec<CollectionId> = memberships.into_iter().map(|(_, one)| one).collect();
         let mut versions = std::collections::BTreeMap::new();
@@ -116,9 +122,35 @@ impl App {
         let (offered, open) = set.offered(&collections);
         let offered: Vec<LiveAdvertisement> =
             offered.into_values().map(|one| one.advertisement.clone()).collect();
-        let against = conflicts(&offered, &open, self.now()).remove(&live.advertisement);
-        Ok((tag, against))
+        let conflict = conflicts(&offered, &open, self.now()).remove(&live.advertisement);
+        let windows = self.windows.at(read).await?.of(&collections);
+        Ok(ToldNow { tag, conflict, windows })
     }
+}
+
+/// What bears on the device in its newest policy.
+struct ToldNow {
+    tag: muster_model::digest::Digest,
+    /// The advertisement that stands in the way of the one that is asked about.
+    conflict: Option<Name>,
+    windows: Vec<Window>,
+}
+
+/// Why the advertised program has no room in the device's windows, if it has none.
+async fn too_short(
+    read: &mut Read,
+    row: &AdvertisementRow,
+    live: &LiveAdvertisement,
+    collection: &Name,
+    windows: &[Window],
+    now: Wall,
+) -> Outcome<Option<String>> {
+    let version = read.package_version_load(row.package, &row.version).await?;
+    let Some(version) = version.filter(|_| !windows.is_empty()) else { return Ok(None) };
+    let programs = package_spec(&version)?;
+    let Some(program) = programs.program(live.program.as_str()) else { return Ok(None) };
+    let grace = window::grace(read).await?;
+    Ok(muster_site_core::window::too_short(collection, windows, program, grace, now))
 }
 
 async fn intervals(

@@ -1,4 +1,4 @@
-//! `/packages`, `/collections`, `/advertisements`: lists, single objects, delete, rename; `/apply` and
+//! `/packages`, `/collections`, `/advertisements`, `/maintenance-windows`: lists, single objects, delete, rename; `/apply` and
 //! `/resolve`.
 
 use std::sync::Arc;
@@ -111,6 +111,11 @@ fn paths(kind: Kind) -> (&'static str, &'static str, &'static str) {
         Kind::Advertisement => {
             ("/advertisements", "/advertisements/{id}", "/advertisements/{id}/rename")
         }
+        Kind::MaintenanceWindow => (
+            "/maintenance-windows",
+            "/maintenance-windows/{id}",
+            "/maintenance-windows/{id}/rename",
+        ),
     }
 }
 

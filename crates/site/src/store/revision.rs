@@ -30,6 +30,8 @@ pub enum Subject {
     Members(Uuid),
     /// An advertisement or its occurrences.
     Advertisement(Uuid),
+    /// A maintenance window or freeze.
+    Window(Uuid),
     /// A device: its admission, name, key or own version.
     Device(Uuid),
     /// A token, principal or other credential.
@@ -53,6 +55,7 @@ impl Subject {
             Subject::Collection(_) => "collection",
             Subject::Members(_) => "members",
             Subject::Advertisement(_) => "advertisement",
+            Subject::Window(_) => "window",
             Subject::Device(_) => "device",
             Subject::Credential(_) => "credential",
         }
@@ -65,6 +68,7 @@ impl Subject {
             | Subject::Collection(id)
             | Subject::Members(id)
             | Subject::Advertisement(id)
+            | Subject::Window(id)
             | Subject::Device(id)
             | Subject::Credential(id) => Some(id),
         }
@@ -78,6 +82,7 @@ impl Subject {
             ("collection", Some(id)) => Subject::Collection(id),
             ("members", Some(id)) => Subject::Members(id),
             ("advertisement", Some(id)) => Subject::Advertisement(id),
+            ("window", Some(id)) => Subject::Window(id),
             ("device", Some(id)) => Subject::Device(id),
             ("credential", Some(id)) => Subject::Credential(id),
             _ => Subject::Site,

@@ -13,3 +13,4 @@ mod order;
 mod process;
 mod renewal;
 mod roles;
+mod windows;
