@@ -161,7 +161,8 @@ impl Folder {
         self.keys_dir().join("signing.key")
     }
 
-    /// Makes the folder, private to its owner; refuses one that holds anything.
+    /// Makes the folder, private to its owner; refuses one that holds anything. An empty one keeps its
+    /// mode.
     pub fn make(&self) -> Result<(), FolderError> {
         let io = |what| move |source| FolderError::Io { what, path: self.0.clone(), source };
         match std::fs::read_dir(&self.0) {
@@ -170,9 +171,7 @@ impl Folder {
                     return Err(FolderError::NotEmpty(self.0.clone()));
                 }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&self.0).map_err(io("make the folder"))?;
-            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(io("list the folder")(error)),
         }
         create_private_dir(&self.keys_dir())?;

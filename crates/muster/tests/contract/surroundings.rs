@@ -1,7 +1,9 @@
 //! What roles take from their surroundings, and what they leave there: ports, time zones, signals, the
 //! files that tell others where they are.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -94,9 +96,7 @@ fn a_port_of_zero_is_chosen_once_outside_the_ephemeral_range_and_told_atomically
 fn sigterm_ends_roles_cleanly_and_no_program() {
     let mut fleet = Fleet::new();
     fleet.agents(1);
-    let gate = fleet.path("gate");
-    let script = fleet.mark(&format!("while [ ! -e '{gate}' ]; do sleep 0.1; done"));
-    fleet.publish("gated", &script, json!({}));
+    fleet.publish_gated();
     fleet.advertise("gated", "gated", &["d1"], json!({}));
     fleet.stands("d1", "gated", "running");
     for (name, file) in [("d1", "d1/run/agent.json"), ("site", "site/run/site.json")] {
@@ -106,7 +106,7 @@ fn sigterm_ends_roles_cleanly_and_no_program() {
     }
     let busy = fleet.refused(1, &["agent", "leave", "--data", &fleet.path("d1")]);
     assert!(busy.contains("still goes on"), "{busy}");
-    std::fs::write(&gate, "").unwrap();
+    fleet.open_gate();
     fleet.restart("site");
     fleet.restart("d1");
     fleet.stands("d1", "gated", "succeeded");
@@ -147,4 +147,20 @@ fn who_left_or_was_retired_comes_back_as_another_device() {
     fleet.stands("d1", "ad", "succeeded");
     fleet.stands("d2", "ad", "succeeded");
     fleet.ok(&["accounting", "verify"]);
+}
+
+#[test]
+fn what_lies_in_a_sites_folder_is_its_owners_alone() {
+    let fleet = Fleet::new();
+    let shared = fleet.path("shared");
+    std::fs::create_dir(&shared).unwrap();
+    fleet.ok(&["site", "init", "--data", &shared, "--code", "XYZ", "--listen", "127.0.0.1:0"]);
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(Path::new(&fleet.path("site"))), 0o700);
+    for folder in [fleet.path("site"), shared] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
+        }
+    }
 }

@@ -13,10 +13,12 @@
 //! incarnation, then the rest.
 
 use std::ops::{Deref, DerefMut};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use muster_host::failpoint::{self, Point, When};
+use muster_host::publish::PRIVATE_FILE;
 use muster_site_core::occurrence::Revision;
 use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgPool};
@@ -241,8 +243,17 @@ fn pool_options<DB: sqlx::Database>(connections: u32) -> PoolOptions<DB> {
     PoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_WAIT_MAX)
 }
 
+/// Makes sure of a file that only its owner reads: digests of secrets lie in it. SQLite gives its log
+/// the same mode.
+fn create_private(path: &std::path::Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(PRIVATE_FILE);
+    options.open(path).map(drop)
+}
+
 async fn open_sqlite(path: &std::path::Path, bytes_max: Option<u64>) -> Result<Engine, StoreError> {
     let failed = |source| StoreError::Open { database: path.display().to_string(), source };
+    create_private(path).map_err(|error| failed(error.into()))?;
     // With little room the log takes a quarter of it.
     let log_bytes = bytes_max.map_or(LOG_BYTES, |bytes| LOG_BYTES.min(bytes / 4));
     let mut options = SqliteConnectOptions::new()
