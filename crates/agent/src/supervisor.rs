@@ -83,7 +83,8 @@ struct RunFile<'a> {
 }
 
 fn supervise(args: impl IntoIterator<Item = OsString>) -> Result<(), (Refusal, String)> {
-    // Whoever started the agent may have blocked signals; the program must not inherit that.
+    // Whoever started the agent may have blocked signals, and both orders and the end of the program
+    // come as signals.
     let unblocked = SigSet::empty().thread_set_mask();
     unblocked.map_err(|why| (Refusal::Failed, format!("failed to unblock signals: {why}")))?;
     failpoint::arm_from_env().map_err(|error| (Refusal::Usage, error.to_string()))?;

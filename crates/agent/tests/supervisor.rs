@@ -130,8 +130,6 @@ fn only_the_tail_of_much_output_is_recorded_and_the_file_is_bounded() {
 
 #[test]
 fn the_program_sees_its_own_environment_and_nothing_else() {
-    // As a careless parent of the agent would have it.
-    nix::sys::signal::SigSet::all().thread_block().unwrap();
     // The masks are those of a program that takes the shell's place: while a shell starts a command,
     // it blocks signals itself.
     let run = Run::of(
@@ -208,6 +206,19 @@ fn a_stop_order_ends_the_whole_tree() {
     signal(supervisor.id(), Signal::TERM);
     assert!(supervisor.wait().unwrap().success());
     assert!(!alive(&stray), "a process in another session was left behind");
+    assert!(matches!(run.look(), RunEvidence::Exited(exit) if exit.ending == Ending::Stopped));
+}
+
+#[test]
+fn an_order_is_heard_although_the_parent_had_blocked_signals() {
+    let (_dir, ready) = fifo();
+    let run = Run::of(&format!("echo up > {}; sleep 60", ready.display()));
+    // What a careless parent of the agent does to all that come after it.
+    nix::sys::signal::SigSet::all().thread_block().unwrap();
+    let mut supervisor = run.launch(1);
+    run.await_program(&ready);
+    signal(supervisor.id(), Signal::TERM);
+    supervisor.wait().unwrap();
     assert!(matches!(run.look(), RunEvidence::Exited(exit) if exit.ending == Ending::Stopped));
 }
 

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::input::{Input, RunEvidence};
 use crate::sometimes::Branch;
 use crate::step::Effect;
+use crate::user::Request;
 use crate::world::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -225,4 +226,16 @@ fn status_shows_what_the_windows_say() {
     assert_eq!(shown["of"], json!(["window window-5", "freeze freeze-30"]));
     assert_eq!(shown["runs"]["open"], false);
     assert_eq!(shown["runs"]["until"], json!(NOON.plus(HOUR * 5)));
+}
+
+#[test]
+fn what_a_user_asks_for_stands_above_windows() {
+    let mut world = World::new();
+    world.policy.windows = vec![once("window", 5, "2h"), once("freeze", 0, "1h")];
+    let offer = world.package(1, program(an_hour()), true);
+    world.offer(vec![offer.clone()]);
+    assert_eq!(world.armed(), []);
+    world.give(Input::Asked(Request::Install { advertisement: offer.advertisement }));
+    world.serve();
+    assert_eq!(world.state(&key(1)), "succeeded(detected)");
 }
