@@ -1,5 +1,6 @@
 //! Manifests from files: read, checked field by field, and kept with the lines that they came from.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use muster_model::object::{Kind, Object};
@@ -7,6 +8,8 @@ use muster_model::object::{Kind, Object};
 use crate::error::{Failure, Outcome, Tried};
 use crate::yaml::{self, Document, FILE_BYTES_MAX};
 
+/// What `-` is called in messages.
+const STDIN_SHOWN: &str = "(standard input)";
 /// Files that one folder may hold for one `apply`.
 const FILES_MAX: usize = 10_000;
 
@@ -45,7 +48,9 @@ pub(crate) fn load(paths: &[PathBuf]) -> Outcome<Vec<Manifest>> {
     let mut manifests = Vec::new();
     let mut faults = Vec::new();
     for file in files(paths)? {
-        for document in documents(&file)? {
+        let documents = documents(&file)?;
+        let file = if is_stdin(&file) { PathBuf::from(STDIN_SHOWN) } else { file };
+        for document in documents {
             match Object::from_value(document.value.clone()) {
                 Ok(object) => manifests.push(Manifest { object, file: file.clone(), document }),
                 Err(problems) => faults.extend(problems.into_iter().map(|problem| {
@@ -90,18 +95,28 @@ pub(crate) fn load_package(file: &Path) -> Outcome<Manifest> {
 }
 
 fn documents(file: &Path) -> Outcome<Vec<Document>> {
-    let tried = || format!("read the manifest {}", file.display());
-    let size = std::fs::metadata(file).tried(tried)?.len();
-    if size > FILE_BYTES_MAX {
+    let shown = if is_stdin(file) { STDIN_SHOWN.into() } else { file.display().to_string() };
+    let tried = || format!("read the manifest {shown}");
+    let mut text = String::new();
+    // One byte more shows that there is more.
+    let read = match is_stdin(file) {
+        true => std::io::stdin().take(FILE_BYTES_MAX + 1).read_to_string(&mut text),
+        false => {
+            let file = std::fs::File::open(file).tried(tried)?;
+            file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)
+        }
+    };
+    if read.tried(tried)? as u64 > FILE_BYTES_MAX {
         return Err(Failure::usage(format!(
-            "{} has {size} bytes; a manifest has at most {FILE_BYTES_MAX} (FILE_BYTES_MAX)",
-            file.display()
+            "{shown} is too long: a manifest has at most {FILE_BYTES_MAX} bytes (FILE_BYTES_MAX)"
         )));
     }
-    let text = std::fs::read_to_string(file).tried(tried)?;
-    yaml::read(&text).map_err(|fault| {
-        Failure::usage(format!("{}:{}: {}", file.display(), fault.line, fault.why))
-    })
+    yaml::read(&text)
+        .map_err(|fault| Failure::usage(format!("{shown}:{}: {}", fault.line, fault.why)))
+}
+
+fn is_stdin(file: &Path) -> bool {
+    file == Path::new("-")
 }
 
 fn files(paths: &[PathBuf]) -> Outcome<Vec<PathBuf>> {

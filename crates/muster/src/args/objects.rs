@@ -12,7 +12,7 @@ use super::{Format, KeyFile};
 
 #[derive(Args, Debug)]
 pub(crate) struct Files {
-    /// A manifest, or a folder of manifests.
+    /// A manifest, a folder of manifests, or `-` for standard input.
     #[arg(short, long, required = true)]
     pub(crate) file: Vec<PathBuf>,
     #[command(flatten)]

@@ -77,8 +77,10 @@ async fn set(
         Some(data) => set_in(data, name, pause).await?,
         None => ask(&connect()?, name, pause).await?,
     }
+    let of = role.data.as_ref().map(|data| format!(" --data {}", data.display()));
+    let of = of.unwrap_or_default();
     out(match pause {
-        true => format!("{name} is paused; `muster component resume {name}` lets it go on"),
+        true => format!("{name} is paused; `muster component resume {name}{of}` lets it go on"),
         false => format!("{name} goes on"),
     });
     Ok(())

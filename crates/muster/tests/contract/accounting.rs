@@ -113,13 +113,11 @@ fn the_device_answers_for_itself_while_its_site_is_gone() {
 fn an_outcome_reached_while_the_site_is_gone_arrives_afterwards() {
     let mut fleet = Fleet::new();
     fleet.agents(1);
-    let gate = fleet.path("gate");
-    let script = fleet.mark(&format!("while [ ! -e '{gate}' ]; do sleep 0.1; done"));
-    fleet.publish("gated", &script, json!({}));
+    fleet.publish_gated();
     fleet.advertise("gated", "gated", &["d1"], json!({}));
     fleet.stands("d1", "gated", "running");
     fleet.kill("site");
-    std::fs::write(&gate, "").unwrap();
+    fleet.open_gate();
     let data = fleet.path("d1");
     until("the outcome in the agent's own words", || {
         let software = fleet.run(&["agent", "software", "--data", &data]).out;

@@ -67,14 +67,12 @@ fn certificates_that_expired_while_nobody_looked_are_renewed() {
 fn a_site_whose_clock_is_years_behind_is_waited_for_and_costs_nothing() {
     let mut fleet = Fleet::new();
     fleet.agents(1);
-    let gate = fleet.path("gate");
-    let script = fleet.mark(&format!("while [ ! -e '{gate}' ]; do sleep 0.1; done"));
-    fleet.publish("gated", &script, json!({}));
+    fleet.publish_gated();
     fleet.advertise("gated", "gated", &["d1"], json!({}));
     fleet.stands("d1", "gated", "running");
     fleet.terminate("site");
     fleet.restart_with("site", &[("MUSTER_CLOCK", "-2y")]);
-    std::fs::write(&gate, "").unwrap();
+    fleet.open_gate();
     let trouble = until("the device says what is wrong", || {
         let trouble = fleet.status("d1")["trouble"].to_string();
         trouble.contains("certificate").then_some(trouble)

@@ -13,14 +13,12 @@ fn a_site_on_a_full_disk_refuses_by_name_and_loses_nothing() {
     fleet.site(&["--quota", "1GiB"]);
     fleet.ok(&["publisher", "init", "--name", "ada"]);
     fleet.agents(2);
-    let gate = fleet.path("gate");
-    let script = fleet.mark(&format!("while [ ! -e '{gate}' ]; do sleep 0.1; done"));
-    fleet.publish("gated", &script, json!({}));
+    fleet.publish_gated();
     fleet.advertise("gated", "gated", &["d1", "d2"], json!({}));
     fleet.stands("d1", "gated", "running");
     fleet.stands("d2", "gated", "running");
     let filler = fill(&fleet.path("site"));
-    std::fs::write(&gate, "").unwrap();
+    fleet.open_gate();
     let package = fleet.package_file("late", "1", &fleet.mark(&"#".repeat(100_000)), json!({}));
     let refused = fleet.run(&["package", "publish", &package]);
     assert_eq!(refused.code, 1, "{}", refused.said());
@@ -55,14 +53,12 @@ fn an_agent_on_a_full_disk_tells_its_outcomes_and_starts_nothing_new() {
         return;
     }
     fleet.agents(1);
-    let gate = fleet.path("gate");
-    let script = fleet.mark(&format!("while [ ! -e '{gate}' ]; do sleep 0.1; done"));
-    fleet.publish("gated", &script, json!({}));
+    fleet.publish_gated();
     fleet.publish("next", &fleet.mark(""), json!({}));
     fleet.advertise("gated", "gated", &["d1"], json!({}));
     fleet.stands("d1", "gated", "running");
     let filler = fill(&fleet.path("d1"));
-    std::fs::write(&gate, "").unwrap();
+    fleet.open_gate();
     fleet.stands("d1", "gated", "succeeded");
     fleet.advertise("next", "next", &["d1"], json!({}));
     let row = fleet.stands("d1", "next", "waiting");

@@ -45,6 +45,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    fn of(ended: Output) -> Self {
+        Self {
+            code: ended.status.code().unwrap_or(-1),
+            signal: ended.status.signal(),
+            out: String::from_utf8_lossy(&ended.stdout).into_owned(),
+            err: String::from_utf8_lossy(&ended.stderr).into_owned(),
+        }
+    }
+
     /// Both streams, for messages of failed assertions.
     pub(crate) fn said(&self) -> String {
         format!("exit {}\n{}{}", self.code, self.out, self.err)
@@ -149,14 +158,13 @@ impl Fleet {
 
     /// Runs a command to its end with more in its environment.
     pub(crate) fn run_with(&self, args: &[&str], env: &[(&str, &str)]) -> Answer {
-        let Output { status, stdout, stderr } =
-            self.command(args).envs(env.iter().copied()).output().unwrap();
-        Answer {
-            code: status.code().unwrap_or(-1),
-            signal: status.signal(),
-            out: String::from_utf8_lossy(&stdout).into_owned(),
-            err: String::from_utf8_lossy(&stderr).into_owned(),
-        }
+        Answer::of(self.command(args).envs(env.iter().copied()).output().unwrap())
+    }
+
+    /// Runs a command to its end with `text` as its standard input.
+    pub(crate) fn feed(&self, args: &[&str], text: &str) -> Answer {
+        let input = std::fs::File::open(self.write("input", text)).unwrap();
+        Answer::of(self.command(args).stdin(input).output().unwrap())
     }
 
     /// Runs a command that must succeed; answers its output.
@@ -424,6 +432,17 @@ impl Fleet {
             "echo \"ran $MUSTER_DEVICE_NAME $MUSTER_ATTEMPT\" >> '{}'\n{more}\n",
             self.path("truth")
         )
+    }
+
+    /// Publishes the package `gated`, whose program marks and runs until [`Fleet::open_gate`].
+    pub(crate) fn publish_gated(&self) {
+        let gate = self.path("gate");
+        let script = self.mark(&format!("while [ ! -e '{gate}' ]; do sleep 0.1; done"));
+        self.publish("gated", &script, json!({}));
+    }
+
+    pub(crate) fn open_gate(&self) {
+        std::fs::write(self.path("gate"), "").unwrap();
     }
 }
 

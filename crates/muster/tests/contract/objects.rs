@@ -122,3 +122,16 @@ fn the_example_works_as_it_stands() {
     let members = fleet.json(&["get", "collection", "lab"]);
     assert_eq!(members["status"]["members"], 1, "{members}");
 }
+
+#[test]
+fn a_manifest_comes_from_standard_input_too() {
+    let fleet = Fleet::new();
+    let manifest =
+        "apiVersion: muster/v1\nkind: Collection\nmetadata: {name: lab}\nspec: {colour: 1}\n";
+    let refused = fleet.feed(&["apply", "-f", "-"], manifest);
+    assert_eq!(refused.code, 2, "{}", refused.said());
+    assert!(refused.said().contains("(standard input):4"), "{}", refused.said());
+    let taken = fleet.feed(&["apply", "-f", "-"], &manifest.replace("colour: 1", "members: [d1]"));
+    assert_eq!(taken.code, 0, "{}", taken.said());
+    assert_eq!(fleet.json(&["get", "collection", "lab"])["spec"]["members"], json!(["d1"]));
+}

@@ -8,10 +8,8 @@ use crate::fleet::{Fleet, until};
 fn agents_hand_back_what_the_backup_did_not_know_and_run_nothing_twice() {
     let mut fleet = Fleet::new();
     fleet.agents(2);
-    let gate = fleet.path("gate");
-    let gated = fleet.mark(&format!("while [ ! -e '{gate}' ]; do sleep 0.1; done"));
     fleet.publish("mark", &fleet.mark(""), json!({}));
-    fleet.publish("gated", &gated, json!({}));
+    fleet.publish_gated();
     fleet.advertise("before", "mark", &["d1", "d2"], json!({}));
     fleet.ok(&["wait", "before", "--for", "complete", "--timeout", "60s"]);
     fleet.advertise("gated", "gated", &["d1", "d2"], json!({}));
@@ -20,7 +18,7 @@ fn agents_hand_back_what_the_backup_did_not_know_and_run_nothing_twice() {
     let (site, backup) = (fleet.path("site"), fleet.path("backup"));
     fleet.ok(&["site", "backup", "--data", &site, &backup]);
     // All of this is lost with the site: outcomes, an advertisement, a device.
-    std::fs::write(&gate, "").unwrap();
+    fleet.open_gate();
     fleet.ok(&["wait", "gated", "--for", "complete", "--timeout", "60s"]);
     fleet.advertise("later", "mark", &["d1", "d2"], json!({}));
     fleet.ok(&["wait", "later", "--for", "complete", "--timeout", "60s"]);
