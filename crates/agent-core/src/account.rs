@@ -10,7 +10,7 @@ use muster_model::wire::device::{Account, AccountEntry};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
-use crate::saved::{Key, ObligationRecord, Stage, UserWord};
+use crate::saved::{Key, ObligationRecord, Stage, Times, UserWord};
 use crate::sometimes::Branch;
 
 impl Agent {
@@ -90,6 +90,7 @@ impl ObligationRecord {
             reported_in: Sequence(0),
             stage,
             disputed: None,
+            times: Times::default(),
         }
     }
 }

@@ -9,9 +9,10 @@ use muster_model::clock::{Elapsed, Now, Wall};
 use muster_model::state::{State, Waiting};
 
 use crate::agent::Agent;
-use crate::obligation::{due_time, offered, stale_from};
+use crate::obligation::{offered, stale_from};
 use crate::restart::program_restart_until;
 use crate::saved::{ObligationRecord, Stage};
+use crate::schedule::{Start, due_time, start};
 
 /// Before the site has told the time, trusted time is the wall clock, which may jump: a deadline in it
 /// is looked at again at least so often.
@@ -29,6 +30,7 @@ impl Agent {
             .obligations
             .values()
             .filter_map(|record| self.next_look(record, trusted))
+            .chain(self.next_opening(trusted))
             .min()
             .map(|at| now.elapsed.plus(at.since(trusted).min(LOOK_MOST)));
         let contents = self.contents.values().filter_map(|content| content.deadline()).min();
@@ -58,6 +60,11 @@ impl Agent {
         let policy = self.policy.as_ref()?;
         let standing = self.standing(&record.key, trusted)?;
         let (offer, due) = offered(&standing).ok()?;
+        let start = due.at.map(|at| start(&standing, offer, at));
+        let start = start.and_then(|start| match start {
+            Start::From(time) => Some(time),
+            Start::Now | Start::On(_) => None,
+        });
         let due = due.at.and_then(|at| due_time(at, &self.zone));
         // The moment itself still counts as fresh.
         let stale = stale_from(offer, policy, self.memory.last_heard);
@@ -67,7 +74,7 @@ impl Agent {
             State::Waiting { why: Waiting::Window | Waiting::Freeze, until } => until,
             _ => None,
         };
-        [holding, due, opens, offer.expires, stale]
+        [holding, due, start, opens, offer.expires, stale]
             .into_iter()
             .flatten()
             .filter(|at| *at > trusted)

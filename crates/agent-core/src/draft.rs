@@ -39,6 +39,12 @@ impl Draft {
         self.writes.push(write);
     }
 
+    /// An obligation is let go of, whatever else this step wrote of it.
+    pub(crate) fn forget_obligation(&mut self, key: Key) {
+        self.obligations.remove(&key);
+        self.write(Write::ObligationForgotten(key));
+    }
+
     pub(crate) fn effect(&mut self, effect: Effect) {
         self.effects.push(effect);
     }

@@ -7,7 +7,7 @@ use muster_model::state::{State, Word};
 use crate::agent::Agent;
 use crate::draft::Draft;
 use crate::report::Told;
-use crate::saved::Key;
+use crate::saved::{Key, Stage};
 
 impl Agent {
     /// The facts changed: what is not for this platform is looked at again if the platform changed.
@@ -30,7 +30,9 @@ impl Agent {
         let rest: Vec<Key> = self
             .obligations
             .values()
-            .filter(|record| record.reported.word() == Word::NotApplicable)
+            .filter(|record| {
+                record.stage != Stage::Over && record.reported.word() == Word::NotApplicable
+            })
             .map(|record| record.key.clone())
             .collect();
         for key in rest {

@@ -26,10 +26,12 @@ mod outcome;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod policy;
+mod recurrence;
 mod report;
 mod restart;
 mod run;
 pub mod saved;
+mod schedule;
 mod sending;
 pub mod sometimes;
 mod start;

@@ -1,18 +1,32 @@
 //! Carrying out the moves of obligations, and the answers that they wait for.
 
+use muster_model::advertisement::At;
 use muster_model::clock::Wall;
 use muster_model::settings::Setting;
-use muster_model::state::{State, Waiting};
+use muster_model::state::{Expiry, State, Waiting};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
-use crate::obligation::{Move, Standing, next};
+use crate::obligation::{Move, Standing, next, offered};
 use crate::report::Told;
 use crate::saved::{Key, ObligationRecord, Stage};
+use crate::schedule::noted;
 use crate::sometimes::Branch;
 use crate::step::Effect;
 
 impl Stage {
+    /// Whether nothing of it runs or is judged, and it has not ended.
+    pub(crate) fn is_before_start(&self) -> bool {
+        matches!(
+            self,
+            Stage::Idle
+                | Stage::Fetching
+                | Stage::DetectingBefore
+                | Stage::Checking
+                | Stage::Holding { .. }
+        )
+    }
+
     /// Whether the stage is worth a write: the others are entered again after a restart.
     fn is_durable(&self) -> bool {
         match self {
@@ -55,6 +69,7 @@ impl ObligationRecord {
 impl Agent {
     /// Lets every obligation make its next move.
     pub(crate) fn look(&mut self, draft: &mut Draft) {
+        self.open_occurrences(draft);
         let open: Vec<Key> = self
             .obligations
             .values()
@@ -62,6 +77,7 @@ impl Agent {
             .map(|record| record.key.clone())
             .collect();
         for key in open {
+            self.note_times(draft, &key);
             let trusted = self.trusted(draft.now);
             self.look_at_windows(&key, trusted);
             let Some(standing) = self.standing(&key, trusted) else { continue };
@@ -75,12 +91,56 @@ impl Agent {
         self.asked.values_mut().for_each(|asked| asked.cleared = false);
     }
 
+    fn note_times(&mut self, draft: &mut Draft, key: &Key) {
+        let Some(standing) = self.standing(key, self.trusted(draft.now)) else { return };
+        let Ok((offer, due)) = offered(&standing) else { return };
+        let Some(times) = due.at.and_then(|at| noted(&standing, offer, at)) else { return };
+        if let Some(record) = self.obligations.get_mut(key) {
+            record.times = times;
+            draft.obligations.insert(key.clone());
+        }
+    }
+
+    /// What waits for a log-on falls due if there was one. Who is found logged on by an agent that has
+    /// just started logged on at an unknown time: after what was learnt in an earlier boot.
+    pub(crate) fn logged_on(
+        &mut self,
+        draft: &mut Draft,
+        before: Option<&[String]>,
+        users: &[String],
+    ) {
+        let is_new = |user: &String| before.is_none_or(|before| !before.contains(user));
+        if !users.iter().any(is_new) {
+            return;
+        }
+        let trusted = self.trusted(draft.now);
+        let boot = &self.memory.boot;
+        let waiting = |record: &&ObligationRecord| {
+            let standing = self.standing(&record.key, trusted);
+            let due = standing.and_then(|standing| Some(offered(&standing).ok()?.1.at));
+            let learnt = record.times.learnt_in.as_ref();
+            let after = before.is_some() || learnt.is_some_and(|learnt| learnt != boot);
+            record.stage.is_before_start() && due == Some(Some(At::LogOn)) && after
+        };
+        let due: Vec<Key> =
+            self.obligations.values().filter(waiting).map(|record| record.key.clone()).collect();
+        for key in due {
+            if let Some(record) = self.obligations.get_mut(&key) {
+                record.times.fell_due.get_or_insert(trusted);
+                draft.obligations.insert(key);
+            }
+        }
+    }
+
     /// Everything that decides what an obligation does next.
     pub(crate) fn standing(&self, key: &Key, trusted: Wall) -> Option<Standing<'_>> {
         let record = self.obligations.get(key)?;
         let asked = self.asked.get(key);
         let manifest = record.package.as_ref().map(|package| package.manifest);
         Some(Standing {
+            device: self.identity.device,
+            late_after: self.setting(Setting::LateAfter),
+            is_passed: self.is_passed(record, trusted),
             record,
             policy: self.policy.as_ref(),
             content: manifest.and_then(|manifest| self.contents.get(&manifest)),
@@ -108,6 +168,7 @@ impl Agent {
     fn carry_out(&mut self, draft: &mut Draft, key: &Key, next: Move) {
         match next {
             Move::Stay => {}
+            Move::Close => self.set_stage(draft, key, Stage::Over),
             Move::End(state) => {
                 self.note_end(&state);
                 self.end(draft, key, state, Told::default());
@@ -145,6 +206,8 @@ impl Agent {
     fn note_end(&mut self, state: &State) {
         match state {
             State::Withdrawn { .. } => self.fired.note(Branch::Withdrawn),
+            State::Expired { why: Expiry::Missed } => self.fired.note(Branch::Missed),
+            State::Expired { why: Expiry::Late } => self.fired.note(Branch::Late),
             State::Expired { .. } => self.fired.note(Branch::Expired),
             _ => {}
         }

@@ -20,9 +20,9 @@ use jiff::tz::TimeZone;
 use muster_model::advertisement::{At, OfflineFor};
 use muster_model::clock::Wall;
 use muster_model::facts::Facts;
-use muster_model::id::BootId;
+use muster_model::id::{BootId, DeviceId};
 use muster_model::package::{Detection, Program};
-use muster_model::policy::{Due, Offer, Policy};
+use muster_model::policy::{Due, Offer, Policy, Recurrence};
 use muster_model::state::{
     Expiry, Interruption, NotApplicable, Rule, State, Waiting, Withdrawal, Word,
 };
@@ -31,12 +31,14 @@ use crate::content::Content;
 use crate::input::Manifested;
 use crate::outcome::{detects, failed};
 use crate::saved::{ContentStanding, ObligationRecord, Stage};
+use crate::schedule::{Start, late, start};
 use crate::user::{announced, fits};
 use crate::window::Calendar;
 
 /// Everything that decides what an obligation does next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Standing<'a> {
+    pub(crate) device: DeviceId,
     pub(crate) record: &'a ObligationRecord,
     pub(crate) policy: Option<&'a Policy>,
     pub(crate) content: Option<&'a Content>,
@@ -51,6 +53,10 @@ pub(crate) struct Standing<'a> {
     pub(crate) trusted: Wall,
     /// When the site was last heard.
     pub(crate) heard: Option<Wall>,
+    /// From this long after its time on, an occurrence that was not seen due before is late.
+    pub(crate) late_after: Duration,
+    /// A later occurrence of the same rule has fallen due.
+    pub(crate) is_passed: bool,
     /// The account has not come yet.
     pub(crate) awaits_account: bool,
     /// The component is paused on the device.
@@ -83,6 +89,8 @@ pub(crate) enum Move {
     End(State),
     /// It rests in this state until policy or facts change.
     Rest(State),
+    /// It is over in the state that it rests in.
+    Close,
     /// Something forbids a start; `until` is when that ends, if it is known.
     Wait { why: Waiting, until: Option<Wall> },
     /// Its content is fetched; `wait`: what that waits for.
@@ -128,6 +136,14 @@ pub(crate) fn next(standing: &Standing<'_>) -> Move {
 }
 
 fn next_unstarted(standing: &Standing<'_>) -> Move {
+    let not_applicable = standing.record.reported.word() == Word::NotApplicable;
+    if standing.is_passed {
+        // What the machine is, it was: the word stays.
+        return match not_applicable {
+            true => Move::Close,
+            false => Move::End(State::Expired { why: Expiry::Missed }),
+        };
+    }
     let (offer, due) = match offered(standing) {
         Ok(offered) => offered,
         Err(why) => return Move::End(State::Withdrawn { why }),
@@ -139,8 +155,12 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
     let Some(at) = due.at.or(asked.then_some(At::Now)) else {
         return Move::Rest(State::Available);
     };
-    if standing.record.reported.word() == Word::NotApplicable {
+    if not_applicable {
         return Move::Stay;
+    }
+    // What a user may start rests, and needs no content.
+    if let Some(rest @ Move::Rest(_)) = late(standing, offer, at) {
+        return rest;
     }
     if let Some(why) = forbidden(standing, offer) {
         return Move::Wait { why, until: None };
@@ -157,13 +177,17 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
     if program.platform.as_deref().is_some_and(|wanted| !standing.facts.is_platform(wanted)) {
         return Move::Rest(State::NotApplicable { why: NotApplicable::Platform });
     }
+    if let Some(next) = late(standing, offer, at) {
+        return next;
+    }
     if let Some(next) = still_fetching(standing) {
         return next;
     }
-    match due_time(at, standing.zone) {
-        Some(due) if due > standing.trusted && !asked => {
-            Move::Wait { why: Waiting::Time, until: Some(due) }
+    match start(standing, offer, at) {
+        Start::From(time) if time > standing.trusted && !asked => {
+            Move::Wait { why: Waiting::Time, until: Some(time) }
         }
+        Start::On(event) if !asked => Move::Wait { why: event, until: None },
         _ => next_in_window(standing, offer, program, manifested),
     }
 }
@@ -253,14 +277,21 @@ fn next_recalled(standing: &Standing<'_>) -> Move {
 }
 
 /// The offer and occurrence that the obligation is for, or how it was withdrawn.
-pub(crate) fn offered<'a>(standing: &Standing<'a>) -> Result<(&'a Offer, &'a Due), Withdrawal> {
+pub(crate) fn offered<'a>(standing: &Standing<'a>) -> Result<(&'a Offer, Due), Withdrawal> {
     let key = &standing.record.key;
     let offer = standing
         .policy
         .and_then(|policy| policy_offer(policy, key.advertisement))
         .ok_or(Withdrawal::LeftCollection)?;
     let due = offer.occurrences.iter().find(|due| due.occurrence == key.occurrence);
-    due.map(|due| (offer, due)).ok_or(Withdrawal::AssignmentRemoved)
+    if let Some(due) = due {
+        return Ok((offer, due.clone()));
+    }
+    let recurs = |rule: &Recurrence| rule.assignment == key.occurrence.assignment;
+    match standing.record.times.due.filter(|_| offer.recurrences.iter().any(recurs)) {
+        Some(at) => Ok((offer, Due { occurrence: key.occurrence.clone(), at: Some(at) })),
+        None => Err(Withdrawal::AssignmentRemoved),
+    }
 }
 
 /// The offer of `advertisement`; offers stand in the order of their ids.
@@ -309,19 +340,6 @@ pub(crate) fn stale_from(offer: &Offer, policy: &Policy, heard: Option<Wall>) ->
     match offer.offline_for {
         OfflineFor::Unlimited => None,
         OfflineFor::AtMost(most) => Some(heard.unwrap_or(policy.issued).plus(most.duration())),
-    }
-}
-
-/// When `at` falls due, in trusted time; `None` is "at once". A local time in a spring gap is read with
-/// the offset before it, and in a repeated hour the first one counts (RFC 5545, 3.3.5).
-pub(crate) fn due_time(at: At, zone: &TimeZone) -> Option<Wall> {
-    match at {
-        At::Now => None,
-        At::Instant(time) => Some(time),
-        At::Local(civil) => {
-            let instant = zone.to_ambiguous_timestamp(civil).compatible().ok()?;
-            Some(Wall(instant.as_millisecond()))
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use muster_model::clock::Wall;
 use muster_model::id::{DeviceId, Sequence};
+use muster_model::message::Occurrence;
 use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, PinnedPackage, Policy};
 use muster_model::state::{State, Withdrawal};
 
@@ -13,7 +14,7 @@ use crate::agent::Agent;
 use crate::draft::Draft;
 use crate::obligation::policy_offer;
 use crate::report::Told;
-use crate::saved::{Key, ObligationRecord, RunRecord, Stage, UserWord};
+use crate::saved::{Key, ObligationRecord, RunRecord, Stage, Times, UserWord};
 use crate::sometimes::Branch;
 use crate::step::{Effect, Write};
 
@@ -95,12 +96,13 @@ impl Agent {
         if self.memory.awaits_account || !may_be_restored {
             return;
         }
-        let was_offered = |key: &Key| before.epoch == policy.epoch && is_offered(before, key);
+        let was_offered =
+            |record: &ObligationRecord| before.epoch == policy.epoch && is_offered(before, record);
         let anew: Vec<Key> = self
             .obligations
             .values()
             .filter(|record| record.reported_in > Sequence(0) && record.reported_in <= said)
-            .filter(|record| is_offered(policy, &record.key) && !was_offered(&record.key))
+            .filter(|record| is_offered(policy, record) && !was_offered(record))
             .map(|record| record.key.clone())
             .collect();
         for key in anew {
@@ -137,6 +139,9 @@ impl Agent {
 
     fn match_offer(&mut self, draft: &mut Draft, offer: &Offer, due: &Due) {
         let key = Key { advertisement: offer.advertisement, occurrence: due.occurrence.clone() };
+        if !self.obligations.contains_key(&key) && self.is_the_rules(offer, due) {
+            return;
+        }
         let Some(record) = self.obligations.get_mut(&key) else {
             let record = ObligationRecord::offered(key.clone(), offer);
             self.obligations.insert(key.clone(), record);
@@ -167,6 +172,21 @@ impl Agent {
             }
             _ => {}
         }
+    }
+
+    /// Whether it is not for the policy to make this occurrence: it is older than one that the device
+    /// had, and was let go of; or the rule leads to it from the newest one that the device has, and the
+    /// site's clock is only further on than the device's.
+    fn is_the_rules(&self, offer: &Offer, due: &Due) -> bool {
+        let Occurrence { assignment, n } = &due.occurrence;
+        let Some(rule) = offer.recurrences.iter().find(|rule| rule.assignment == *assignment)
+        else {
+            return false;
+        };
+        let newest = self.rule_keys(offer, assignment).next_back();
+        let Some(newest) = newest.and_then(|key| self.obligations.get(key)) else { return false };
+        let known = newest.key.occurrence.n;
+        known > *n || self.rule_leads(offer, rule, newest, due)
     }
 
     /// A device that left its collection and came back takes up what it had not started.
@@ -230,9 +250,14 @@ impl Agent {
     }
 }
 
-fn is_offered(policy: &Policy, key: &Key) -> bool {
-    policy_offer(policy, key.advertisement)
-        .is_some_and(|offer| offer.occurrences.iter().any(|due| due.occurrence == key.occurrence))
+/// Whether the policy lists the occurrence, or has the rule by which the device opened it.
+fn is_offered(policy: &Policy, record: &ObligationRecord) -> bool {
+    let Occurrence { assignment, .. } = &record.key.occurrence;
+    policy_offer(policy, record.key.advertisement).is_some_and(|offer| {
+        let listed = offer.occurrences.iter().any(|due| due.occurrence == record.key.occurrence);
+        let recurs = offer.recurrences.iter().any(|rule| rule.assignment == *assignment);
+        listed || (recurs && record.times.due.is_some())
+    })
 }
 
 impl ObligationRecord {
@@ -254,7 +279,7 @@ impl ObligationRecord {
     }
 
     /// An obligation that has just been offered. It is reported by its first move, in the same step.
-    fn offered(key: Key, offer: &Offer) -> Self {
+    pub(crate) fn offered(key: Key, offer: &Offer) -> Self {
         Self {
             key,
             name: offer.name.to_string(),
@@ -271,6 +296,7 @@ impl ObligationRecord {
             reported_in: Sequence(0),
             stage: Stage::Idle,
             disputed: None,
+            times: Times::default(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the journal holds: enough to go on after any crash.
 
+use muster_model::advertisement::At;
 use muster_model::clock::{TrustedTime, Wall};
 use muster_model::digest::Digest;
 use muster_model::facts::Facts;
@@ -126,6 +127,30 @@ pub struct ObligationRecord {
     /// Exit code and detection contradicted each other.
     #[serde(default)]
     pub disputed: Option<String>,
+    /// What the device noted of its times.
+    #[serde(default, skip_serializing_if = "Times::is_nothing")]
+    pub times: Times,
+}
+
+/// What a device notes of the times of an obligation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Times {
+    /// When it falls due, if a rule says so: the device opens occurrences that no policy lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<At>,
+    /// The boot in which the device learnt of it, if it is due at the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learnt_in: Option<BootId>,
+    /// When the device first saw it due, in trusted time, where something follows from that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fell_due: Option<Wall>,
+}
+
+impl Times {
+    fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What users of the device were told about an obligation and have said. Times are trusted times.

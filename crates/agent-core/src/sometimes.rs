@@ -87,11 +87,17 @@ pub enum Branch {
     WindowShut,
     /// A freeze held, or began too soon.
     Frozen,
+    /// An occurrence was not started before the next one fell due.
+    Missed,
+    /// Many occurrences of a rule fell due while the device was off.
+    ManyMissed,
+    /// An occurrence was first seen due too late for its late rule.
+    Late,
 }
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 40] = [
+    pub const ALL: [Branch; 43] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -132,6 +138,9 @@ impl Branch {
         Branch::AnswerOverdue,
         Branch::WindowShut,
         Branch::Frozen,
+        Branch::Missed,
+        Branch::ManyMissed,
+        Branch::Late,
     ];
 }
 

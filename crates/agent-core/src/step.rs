@@ -29,6 +29,8 @@ pub enum Write {
     Policy(Box<Policy>),
     /// An obligation.
     Obligation(Box<ObligationRecord>),
+    /// An old occurrence of a rule that has ended, and that the site knows of.
+    ObligationForgotten(Key),
     /// A run.
     Run(Box<RunRecord>),
     /// A run of which nothing more needs to be known: the site has its outcome, or it never began.

@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
-use crate::obligation::{Standing, due_time, forbidden, offered};
+use crate::obligation::{Standing, forbidden, offered};
 use crate::report::Told;
 use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
+use crate::schedule::{Start, start};
 use crate::sometimes::Branch;
 
 /// What a user of the device asks for. Taken twice it is taken once.
@@ -84,14 +85,15 @@ pub enum RequestRefused {
 }
 
 impl Agent {
-    /// Who is logged on changed: what waited for that is looked at again.
-    pub(crate) fn sessions_changed(&mut self, draft: &Draft, mut users: Vec<String>) {
+    /// Who is logged on changed: what waited for that is looked at again, or falls due.
+    pub(crate) fn sessions_changed(&mut self, draft: &mut Draft, mut users: Vec<String>) {
         users.sort();
         users.dedup();
         if self.sessions.as_ref() == Some(&users) {
             return;
         }
-        self.sessions = Some(users);
+        let before = self.sessions.replace(users.clone());
+        self.logged_on(draft, before.as_deref(), &users);
         let trusted = self.trusted(draft.now);
         for record in self.obligations.values_mut() {
             if let Stage::Holding { why: Waiting::User, until } = &mut record.stage {
@@ -234,7 +236,10 @@ pub(crate) fn latest_start(standing: &Standing<'_>) -> Option<Wall> {
     });
     let notice = notice_of(offer, program)?;
     let noticed = standing.record.user.noticed.unwrap_or(standing.trusted).min(standing.trusted);
-    let due = due_time(due.at?, standing.zone).unwrap_or(noticed);
+    let due = match start(standing, offer, due.at?) {
+        Start::From(due) => due,
+        Start::Now | Start::On(_) => noticed,
+    };
     let deferred = due.plus(notice.defer_until.duration());
     Some(deferred.max(noticed.plus(notice.countdown.duration())))
 }

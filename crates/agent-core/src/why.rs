@@ -10,8 +10,9 @@ use muster_model::window::room;
 use serde::Serialize;
 
 use crate::agent::Agent;
-use crate::obligation::{Standing, due_time, forbidden, offered, over_before_start};
+use crate::obligation::{Standing, forbidden, offered, over_before_start};
 use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
+use crate::schedule::{Start, due_time, start};
 use crate::window::Admittance;
 
 /// The chain of decisions.
@@ -104,6 +105,8 @@ fn next_after(why: Waiting) -> &'static str {
         Waiting::Paused => "the component is resumed on the device",
         Waiting::Window => "a window opens that has room for the run",
         Waiting::Freeze => "the freeze ends",
+        Waiting::StartUp => "the machine starts",
+        Waiting::LogOn => "somebody logs on",
     }
 }
 
@@ -186,14 +189,27 @@ fn content_link(standing: &Standing<'_>) -> Link {
 }
 
 fn time_link(standing: &Standing<'_>) -> Option<Link> {
-    let (_, due) = offered(standing).ok()?;
-    Some(match due.at {
-        None => link("time", "never by itself", "the program is available".to_owned()),
-        Some(at) => match due_time(at, standing.zone) {
-            None => link("time", "due", "as soon as possible".to_owned()),
-            Some(time) if time > standing.trusted => link("time", "later", format!("at {time}")),
-            Some(time) => link("time", "due", format!("since {time}")),
-        },
+    let (offer, due) = offered(standing).ok()?;
+    let Some(at) = due.at else {
+        return Some(link("time", "never by itself", "the program is available".to_owned()));
+    };
+    let splay = match offer.splay.is_zero() {
+        true => String::new(),
+        false => format!(", with its own part of the splay of {}", offer.splay),
+    };
+    Some(match (start(standing, offer, at), due_time(at, standing.zone)) {
+        (_, Some(due)) if standing.is_passed => {
+            link("time", "missed", format!("{due} went by, and so has the next time"))
+        }
+        (Start::On(event), _) => {
+            link("time", &format!("waits: {event}"), next_after(event).to_owned())
+        }
+        (Start::From(time), due) if time > standing.trusted => {
+            let due = due.map(|due| format!(", due at {due}")).unwrap_or_default();
+            link("time", "later", format!("at {time}{due}{splay}"))
+        }
+        (_, None) => link("time", "due", "as soon as possible".to_owned()),
+        (_, Some(due)) => link("time", "due", format!("since {due}{splay}")),
     })
 }
 

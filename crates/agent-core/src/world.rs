@@ -86,6 +86,7 @@ impl Journal {
                 saved.obligations.retain(|other| other.key != row.key);
                 saved.obligations.push(*row);
             }
+            Write::ObligationForgotten(key) => saved.obligations.retain(|row| row.key != key),
             Write::Run(row) => {
                 saved.runs.retain(|other| other.run != row.run);
                 saved.runs.push(*row);

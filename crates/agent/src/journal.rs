@@ -350,6 +350,10 @@ fn save(transaction: &Transaction, write: &Write) -> rusqlite::Result<()> {
                 &json(obligation)?,
             ],
         ),
+        Write::ObligationForgotten(key) => run(
+            "DELETE FROM obligation WHERE advertisement = ?1 AND occurrence = ?2",
+            &[&key.advertisement.to_string(), &key.occurrence.to_string()],
+        ),
         Write::Run(record) => run(
             "INSERT OR REPLACE INTO run VALUES (?1, ?2)",
             &[&record.run.to_string(), &json(record)?],

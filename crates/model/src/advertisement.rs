@@ -10,11 +10,16 @@ use crate::name::Name;
 use crate::notice::Notice;
 use crate::period::Period;
 use crate::problem::{Checks, Problem};
+use crate::recurrence::Every;
 
 /// Assignments of one advertisement. SMS 2.0 had 15 and went silent beyond (Q294750).
 pub const ASSIGNMENTS_MAX: usize = 64;
 /// What `offlineFor` is when nothing is said.
 pub const OFFLINE_FOR_DEFAULT: Period = Period::days(30);
+/// The longest `splay`: beyond a week it is another assignment.
+pub const SPLAY_MAX: Period = Period::days(7);
+/// Times of a rule between which `splay` must fit; of a rule that is irregular for longer it is not seen.
+const SPLAY_LOOKS: usize = 32;
 
 /// `kind: Advertisement`, `spec`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,9 +49,36 @@ pub struct AdvertisementSpec {
     /// It overrides maintenance windows and freezes; asks for a permission of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub emergency: bool,
+    /// What becomes of an assignment whose time went by while the device was off.
+    #[serde(default, skip_serializing_if = "Late::is_default")]
+    pub late: Late,
+    /// Each device starts so much later than an assignment falls due, at most: a length of its own that
+    /// never changes, so that not all start at once.
+    #[serde(default, skip_serializing_if = "Period::is_zero")]
+    pub splay: Period,
     /// A line for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+}
+
+/// What becomes of an assignment whose time went by while the device was off, or before it was meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Late {
+    /// It runs as soon as possible.
+    #[default]
+    RunLate,
+    /// It ends `expired(late)`.
+    Skip,
+    /// It becomes `available`: a user may start it.
+    Ask,
+}
+
+impl Late {
+    /// Whether it is what holds when nothing is said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// A package by name, and perhaps version.
@@ -74,11 +106,24 @@ pub struct Assignment {
     /// position: `a1`, `a2`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
-    /// When it falls due.
-    pub at: At,
+    /// When it falls due, if it does so once. Exactly one of `at` and `every` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<At>,
+    /// When it falls due, if it does so again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Every>,
 }
 
-/// When an assignment falls due.
+/// When an assignment falls due: once, or again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Schedule {
+    /// Once: its only occurrence is the first.
+    Once(At),
+    /// At each time of a rule; each is an occurrence.
+    Every(Every),
+}
+
+/// When an occurrence falls due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
     /// As soon as possible.
@@ -87,6 +132,10 @@ pub enum At {
     Instant(Wall),
     /// At a civil time of the device: written without offset.
     Local(jiff::civil::DateTime),
+    /// At the next start of the machine after the device learnt of it.
+    StartUp,
+    /// When next somebody logs on after the device learnt of it.
+    LogOn,
 }
 
 /// How long a device may act on its policy without hearing from its site.
@@ -112,7 +161,7 @@ impl Default for OfflineFor {
 
 impl AdvertisementSpec {
     /// Each assignment with the name that its occurrences carry.
-    pub fn named_assignments(&self) -> Vec<(Name, At)> {
+    pub fn named_assignments(&self) -> Vec<(Name, Schedule)> {
         self.assignments
             .iter()
             .enumerate()
@@ -121,7 +170,7 @@ impl AdvertisementSpec {
                     Some(name) => name.clone(),
                     None => Name::new(format!("a{}", i + 1)).ok()?,
                 };
-                Some((name, assignment.at))
+                Some((name, assignment.schedule()?))
             })
             .collect()
     }
@@ -131,21 +180,31 @@ impl AdvertisementSpec {
         let mut checks = Checks::new();
         let assignments = &self.assignments;
         checks.range("spec.assignments", "assignments", assignments.len(), 0, ASSIGNMENTS_MAX);
+        for (i, assignment) in assignments.iter().enumerate() {
+            checks.that(
+                assignment.at.is_some() != assignment.every.is_some(),
+                &format!("spec.assignments[{i}]"),
+                "an assignment has either at or every",
+            );
+        }
+        checks.period("spec.splay", self.splay, Period::default(), SPLAY_MAX);
         let names = self.named_assignments();
-        for (i, (name, at)) in names.iter().enumerate() {
+        for (i, (name, schedule)) in names.iter().enumerate() {
             checks.that(
                 !names[..i].iter().any(|(other, _)| other == name),
                 &format!("spec.assignments[{i}].name"),
                 &format!("two assignments are called `{name}`"),
             );
-            if let (At::Instant(due), Some(expires)) = (at, self.expires) {
-                checks.that(
+            match (schedule, self.expires) {
+                (Schedule::Once(At::Instant(due)), Some(expires)) => checks.that(
                     *due < expires,
                     &format!("spec.assignments[{i}].at"),
                     &format!(
                         "at is {due} but expires is {expires}: the assignment could never start"
                     ),
-                );
+                ),
+                (Schedule::Every(every), _) => self.check_splay(&mut checks, i, every),
+                _ => {}
             }
         }
         if let Some(notice) = &self.notice {
@@ -163,6 +222,33 @@ impl AdvertisementSpec {
              every window and freeze",
         );
         checks.finish()
+    }
+}
+
+impl AdvertisementSpec {
+    /// A start put off until the next occurrence falls due would always be missed.
+    fn check_splay(&self, checks: &mut Checks, i: usize, every: &Every) {
+        let Some(gap) = every.shortest_gap(SPLAY_LOOKS) else { return };
+        checks.that(
+            self.splay < gap,
+            "spec.splay",
+            &format!(
+                "splay is {} but spec.assignments[{i}].every falls due again after {gap}: a start put \
+                 off so long would miss its occurrence",
+                self.splay
+            ),
+        );
+    }
+}
+
+impl Assignment {
+    /// When it falls due; `None` if it says neither or both, which [`AdvertisementSpec::check`] refuses.
+    pub fn schedule(&self) -> Option<Schedule> {
+        match (&self.at, &self.every) {
+            (Some(at), None) => Some(Schedule::Once(*at)),
+            (None, Some(every)) => Some(Schedule::Every(every.clone())),
+            _ => None,
+        }
     }
 }
 
@@ -196,16 +282,19 @@ impl fmt::Display for PackageRef {
 impl FromStr for At {
     type Err = NotThat;
     fn from_str(text: &str) -> Result<Self, NotThat> {
-        if text == "now" {
-            return Ok(Self::Now);
+        match text {
+            "now" => return Ok(Self::Now),
+            "start-up" => return Ok(Self::StartUp),
+            "log-on" => return Ok(Self::LogOn),
+            _ => {}
         }
         if let Ok(instant) = text.parse::<Wall>() {
             return Ok(Self::Instant(instant));
         }
         text.parse::<jiff::civil::DateTime>().map(Self::Local).map_err(|_| {
             NotThat(format!(
-                "at is `now`, a local time like 2027-01-31T08:00:00, or an instant like \
-                 2027-01-31T08:00:00Z, not {text:?}"
+                "at is `now`, `start-up`, `log-on`, a local time like 2027-01-31T08:00:00, or an \
+                 instant like 2027-01-31T08:00:00Z, not {text:?}"
             ))
         })
     }
@@ -215,6 +304,8 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             At::Now => f.write_str("now"),
+            At::StartUp => f.write_str("start-up"),
+            At::LogOn => f.write_str("log-on"),
             At::Instant(time) => time.fmt(f),
             At::Local(time) => time.fmt(f),
         }
@@ -280,8 +371,24 @@ mod tests {
     }
 
     #[test]
+    fn an_assignment_falls_due_once_or_again_and_again() {
+        let every = r#""every":"DTSTART:20270101T020000\nRRULE:FREQ=HOURLY""#;
+        let recurring = spec(&format!(r#","assignments":[{{{every}}}]"#));
+        assert_eq!(recurring.check(), []);
+        let json = serde_json::to_string(&recurring).unwrap();
+        assert_eq!(serde_json::from_str::<AdvertisementSpec>(&json).unwrap(), recurring);
+        for wrong in [format!(r#"{{"at":"now",{every}}}"#), r#"{"name":"a"}"#.to_owned()] {
+            let wrong = spec(&format!(r#","assignments":[{wrong}]"#));
+            assert_eq!(wrong.check()[0].field, "spec.assignments[0]", "{wrong:?}");
+        }
+        let splayed = spec(&format!(r#","splay":"1h","assignments":[{{{every}}}]"#));
+        let said = splayed.check()[0].to_string();
+        assert!(said.contains("splay is 1h") && said.contains("again after 1h"), "{said}");
+    }
+
+    #[test]
     fn texts_round_trip() {
-        for at in ["now", "2027-01-31T08:00:00", "2027-01-31T08:00:00Z"] {
+        for at in ["now", "start-up", "log-on", "2027-01-31T08:00:00", "2027-01-31T08:00:00Z"] {
             assert_eq!(at.parse::<At>().unwrap().to_string(), at);
         }
         assert!("soon".parse::<At>().is_err());

@@ -47,6 +47,10 @@ impl Period {
     pub fn of(duration: Duration) -> Self {
         Self(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
     }
+    /// Whether it is no time at all.
+    pub fn is_zero(&self) -> bool {
+        self.0 == 0
+    }
     /// The same as a [`Duration`].
     pub const fn duration(self) -> Duration {
         Duration::from_millis(self.0)

@@ -6,13 +6,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::advertisement::{At, OfflineFor};
+use crate::advertisement::{At, Late, OfflineFor};
 use crate::clock::Wall;
 use crate::digest::Digest;
 use crate::id::{AdvertisementId, DeviceId, EpochId};
 use crate::message::Occurrence;
 use crate::name::Name;
 use crate::notice::Notice;
+use crate::period::Period;
+use crate::recurrence::Every;
 use crate::settings::Settings;
 use crate::sign::{PublicKey, Signature};
 use crate::window::Window;
@@ -100,6 +102,16 @@ pub struct Offer {
     pub program: Name,
     /// The occurrences that are open for this device.
     pub occurrences: Vec<Due>,
+    /// The rules of recurring assignments: from the last occurrence above on, the device opens the next
+    /// ones by itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recurrences: Vec<Recurrence>,
+    /// What becomes of an occurrence whose time went by while the device was off.
+    #[serde(default, skip_serializing_if = "Late::is_default")]
+    pub late: Late,
+    /// The device starts later than an occurrence falls due by a length of its own, at most this.
+    #[serde(default, skip_serializing_if = "Period::is_zero")]
+    pub splay: Period,
     /// From then on nothing starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Wall>,
@@ -146,13 +158,48 @@ pub struct KeySignature {
     pub signature: Signature,
 }
 
-/// An open occurrence and when it falls due.
+/// The rule of a recurring assignment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+pub struct Recurrence {
+    /// The assignment.
+    pub assignment: Name,
+    /// Its rule.
+    pub every: Every,
+}
+
+/// An open occurrence and when it falls due.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WrittenDue", into = "WrittenDue")]
 pub struct Due {
     /// The occurrence.
     pub occurrence: Occurrence,
     /// When; `None`: never by itself, a user may start it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<At>,
+}
+
+/// A [`Due`] as it is written. Release 0.1 knows times only and reads an event as `available`, where an
+/// unknown word in `at` would have made it refuse the whole policy.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WrittenDue {
+    occurrence: Occurrence,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<At>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    on: Option<At>,
+}
+
+impl From<WrittenDue> for Due {
+    fn from(written: WrittenDue) -> Self {
+        Self { occurrence: written.occurrence, at: written.on.or(written.at) }
+    }
+}
+
+impl From<Due> for WrittenDue {
+    fn from(due: Due) -> Self {
+        let event = due.at.filter(|at| matches!(at, At::StartUp | At::LogOn));
+        let at = due.at.filter(|_| event.is_none());
+        Self { occurrence: due.occurrence, at, on: event }
+    }
 }

@@ -13,6 +13,7 @@ mod text;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::civil::DateTime;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
@@ -39,7 +40,10 @@ pub const EVERY_LOOKS_MAX: u32 = 200_000;
 /// A recurring time: `DTSTART` with `RRULE`, `RDATE` and `EXDATE`, each on a line of its own or after a
 /// space. A value that exists has at least one time.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Every {
+pub struct Every(Arc<Parts>);
+
+#[derive(PartialEq, Eq)]
+struct Parts {
     clock: Clock,
     start: DateTime,
     rule: Option<Rule>,
@@ -66,12 +70,12 @@ impl Every {
         let mut after = after;
         let mut inclusive = inclusive;
         // Each round but the last finds a time that is taken out.
-        for _ in 0..=self.except.len() {
+        for _ in 0..=self.0.except.len() {
             let by_rule =
-                self.rule.as_ref().and_then(|rule| rule.next(self.start, after, inclusive));
-            let also = self.also.range(after..).find(|time| inclusive || **time > after).copied();
+                self.0.rule.as_ref().and_then(|rule| rule.next(self.0.start, after, inclusive));
+            let also = self.0.also.range(after..).find(|time| inclusive || **time > after).copied();
             let found = by_rule.into_iter().chain(also).min()?;
-            if !self.except.contains(&found) {
+            if !self.0.except.contains(&found) {
                 return Some(found);
             }
             (after, inclusive) = (found, false);
@@ -81,13 +85,13 @@ impl Every {
 
     /// Whose clock its times are read from.
     pub fn zone(&self) -> Clock {
-        self.clock.clone()
+        self.0.clock.clone()
     }
 
     /// The first time not before `now`; a floating one as a clock in `zone` shows it.
     pub fn first_from(&self, now: Wall, zone: &TimeZone) -> Option<At> {
-        let civil = self.clock.civil(now, zone)?;
-        self.next_civil(civil, true).and_then(|time| self.clock.due(time))
+        let civil = self.0.clock.civil(now, zone)?;
+        self.next_civil(civil, true).and_then(|time| self.0.clock.due(time))
     }
 
     /// The shortest time between two of the first `looks` times, by the clock that shows them; `None` if
@@ -107,10 +111,10 @@ impl Every {
     pub fn after(&self, due: At, zone: &TimeZone) -> Option<At> {
         let civil = match due {
             At::Local(civil) => civil,
-            At::Instant(time) => self.clock.civil(time, zone)?,
-            At::Now => return None,
+            At::Instant(time) => self.0.clock.civil(time, zone)?,
+            At::Now | At::StartUp | At::LogOn => return None,
         };
-        self.next_civil(civil, false).and_then(|time| self.clock.due(time))
+        self.next_civil(civil, false).and_then(|time| self.0.clock.due(time))
     }
 }
 
@@ -152,13 +156,13 @@ fn named_zone(name: &str) -> Option<TimeZone> {
 
 impl fmt::Display for Every {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
 impl fmt::Debug for Every {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text, f)
+        fmt::Debug::fmt(&self.0.text, f)
     }
 }
 

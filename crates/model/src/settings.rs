@@ -58,6 +58,8 @@ settings! {
         "a device not heard of for longer carries the mark `silent`";
     OverdueAfter = "overdueAfter", Period::days(30), Period::days(3650),
         "an unfinished obligation without expiry carries the mark `overdue` after this";
+    LateAfter = "lateAfter", Period::minutes(1), Period::days(1),
+        "an occurrence that a device first sees due this long after its time is late: see `late` of its advertisement";
     KeepRelieved = "keepRelieved", Period::days(35), Period::days(3650),
         "how long a device keeps messages that its site has acknowledged, in case the site is restored from a backup";
     RestartWait = "restartWait", Period::minutes(5), Period::days(1),

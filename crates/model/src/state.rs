@@ -180,6 +180,10 @@ reasons! {
         Window = "window",
         /// The end of a freeze.
         Freeze = "freeze",
+        /// The next start of the machine.
+        StartUp = "start-up",
+        /// Somebody to log on.
+        LogOn = "log-on",
     }
 
     /// Who restarts the machine, or what that waits for.
@@ -258,6 +262,8 @@ reasons! {
         Advertisement = "advertisement",
         /// The next occurrence fell due first.
         Missed = "missed",
+        /// Its time went by while the device was off, and its advertisement says `late: skip`.
+        Late = "late",
     }
 
     /// How a device came to be no longer meant.

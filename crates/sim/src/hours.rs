@@ -96,8 +96,6 @@ pub(crate) struct Watch {
     offset: i64,
     /// It need not keep to anything.
     pub(crate) emergency: bool,
-    /// Somebody at the device asked for it: it need not either.
-    pub(crate) asked: bool,
 }
 
 impl Watch {
@@ -111,7 +109,7 @@ impl Watch {
     ) -> Self {
         let hours = windows.iter().filter_map(|one| known.get(one.name.as_str()).copied());
         let offset = offset_of(device);
-        Self { hours: hours.collect(), trusted, room, offset, emergency: false, asked: false }
+        Self { hours: hours.collect(), trusted, room, offset, emergency: false }
     }
 
     /// Whether there is anything to keep to.

@@ -50,6 +50,9 @@ impl Journal {
             Write::Obligation(record) => {
                 self.obligations.insert(record.key.clone(), (**record).clone());
             }
+            Write::ObligationForgotten(key) => {
+                self.obligations.remove(key);
+            }
             Write::Run(record) => {
                 self.runs.insert(record.run, (**record).clone());
             }

@@ -20,7 +20,7 @@ use muster_site_core::device::Admission;
 use muster_site_core::ingest::{Ingest, Lookups, Reading, StreamRow, Taken, plan};
 use muster_site_core::obligation::{Key, Planted};
 use muster_site_core::targeting::{
-    DeviceSide, LiveAdvertisement, OpenOccurrence, SiteSide, SiteVersions, compile, tag,
+    DeviceSide, LiveAdvertisement, OpenOccurrence, SiteSide, SiteVersions, Timing, compile, tag,
 };
 
 use crate::core::{Core, Node};
@@ -53,7 +53,7 @@ pub(crate) struct Site {
 }
 
 /// The site's process ended in the middle.
-struct Cut;
+pub(super) struct Cut;
 
 impl Site {
     /// A site with an empty database.
@@ -169,6 +169,10 @@ impl Site {
         let stream = self.store.streams.get(&stream_key).cloned();
         let stream = stream.unwrap_or_else(|| StreamRow::new(stream_key.0, stream_key.1));
         let reading = Reading::new(batch.clone(), chains);
+        self.open_reported(core, &reading)?;
+        let Some(row) = self.store.devices.get(&batch.header.device) else {
+            return Ok(Answer::Kept("no such device"));
+        };
         let lookups = self.lookups(core, row, &reading);
         let ingest = plan(&stream, reading, lookups);
         for branch in ingest.fired().iter() {
@@ -395,8 +399,15 @@ impl Site {
             offline_for: spec.map(|spec| spec.offline_for).unwrap_or_default(),
             notice: spec.and_then(|spec| spec.notice),
             emergency: spec.is_some_and(|spec| spec.emergency),
+            timing: spec.map(timing).unwrap_or_default(),
             stopped: advertised.stopped.clone(),
             revoked: advertised.revoked.clone(),
         }
     }
+}
+
+/// What an advertisement says of time.
+pub(crate) fn timing(spec: &muster_model::advertisement::AdvertisementSpec) -> Timing {
+    let recurrences = muster_site_core::recurrence::rules(spec.named_assignments());
+    Timing { recurrences, late: spec.late, splay: spec.splay }
 }

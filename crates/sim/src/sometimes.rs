@@ -51,11 +51,15 @@ pub enum Rare {
     Emergency,
     /// A supervisor came too late for its window and entered nothing.
     TooLate,
+    /// An occurrence of a rule fell due.
+    Turned,
+    /// A device reported an occurrence that the site had not opened for it.
+    OpenedByReport,
 }
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 23] = [
+    pub const ALL: [Rare; 25] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -79,6 +83,8 @@ impl Rare {
         Rare::RanInWindow,
         Rare::Emergency,
         Rare::TooLate,
+        Rare::Turned,
+        Rare::OpenedByReport,
     ];
 }
 

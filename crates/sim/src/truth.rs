@@ -10,6 +10,8 @@ use muster_model::id::{AdvertisementId, DeviceId, Incarnation, Sequence};
 use muster_model::message::{Occurrence, RunId};
 use muster_model::package::Rerun;
 
+use muster_site_core::occurrence::Revision;
+
 use crate::hours::Hours;
 use crate::site::store::Store;
 
@@ -90,6 +92,18 @@ impl Truth {
             let meant = self.meant.entry((row.advertisement, row.occurrence.clone())).or_default();
             for span in row.spans.iter().filter(|span| span.is_open()) {
                 meant.extend(store.members(span.collection));
+            }
+            // Opened for the members of one moment, which may be long ago.
+            let moment = |closed: Revision| closed.0.saturating_sub(1);
+            for (span, closed) in row.spans.iter().filter_map(|span| Some((span, span.closed?))) {
+                if span.opened.0 == moment(closed) {
+                    let then = store.intervals.iter().filter(|one| {
+                        one.collection == span.collection
+                            && one.from <= span.opened
+                            && one.until.is_none_or(|until| until > span.opened)
+                    });
+                    meant.extend(then.map(|interval| interval.device));
+                }
             }
             if row.spans.is_empty() {
                 let named = store.rows.keys().filter(|key| {

@@ -9,7 +9,7 @@ use muster_site_core::obligation::{Key, ObligationRow};
 use crate::core::Core;
 use crate::device::Device;
 use crate::site::Site;
-use crate::site::store::Store;
+use crate::site::store::{Advertised, Store};
 use crate::truth::Execution;
 
 /// What is not yet at its end, if anything: the first thing found.
@@ -35,13 +35,13 @@ pub(crate) fn unfinished(core: &Core, devices: &[Device], site: &Site) -> Option
         let (advertisement, occurrence) = (*advertisement, occurrence.clone());
         meant.iter().find_map(|device| {
             let key = Key { advertisement, occurrence: occurrence.clone(), device: *device };
-            open(core, store, &key)
+            open(core, devices, store, &key)
         })
     })
 }
 
 /// Why an obligation neither has ended nor waits for something legitimate.
-fn open(core: &Core, store: &Store, key: &Key) -> Option<String> {
+fn open(core: &Core, devices: &[Device], store: &Store, key: &Key) -> Option<String> {
     let admission = &store.devices.get(&key.device)?.device.admission;
     if *admission == Admission::Retired || !core.truth.is_honest(key.device) {
         return None;
@@ -55,12 +55,23 @@ fn open(core: &Core, store: &Store, key: &Key) -> Option<String> {
             Waiting::Conflict => true,
             // Nobody logs on or off after healing.
             Waiting::User => true,
+            // Between the windows that the wrong people let pass.
+            Waiting::Window => !people_fit(core, devices, advertised, key),
             _ => false,
         },
         State::Available => true,
         other => other.word().is_complete(),
     };
     if legitimate { None } else { say(&row.state.to_string()) }
+}
+
+/// Whether the program may start with the people who are at the device now.
+fn people_fit(core: &Core, devices: &[Device], advertised: &Advertised, key: &Key) -> bool {
+    let device = devices.iter().find(|device| device.id == key.device);
+    let software = core.scenario.software.get(advertised.software);
+    device
+        .zip(software)
+        .is_none_or(|(device, software)| device.people_fit(software.program.run_when))
 }
 
 /// Holds what the site says against what really happened.

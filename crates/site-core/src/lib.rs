@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod membership;
 pub mod obligation;
 pub mod occurrence;
+pub mod recurrence;
 pub mod roles;
 pub mod rule;
 pub mod targeting;

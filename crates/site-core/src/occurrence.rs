@@ -10,6 +10,8 @@ use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
 use muster_model::message::Occurrence;
 use serde::{Deserialize, Serialize};
 
+use crate::recurrence::Here;
+
 /// A revision of the site: each committed change takes the next one.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -112,20 +114,45 @@ pub fn targeted<'a>(
         .collect()
 }
 
-/// The occurrence that `accounting A` shows for each device: the newest one announced among those
-/// that target it. `targeted` answers which devices an occurrence targets.
+/// The occurrences in the order in which a device's newest one is looked for, the last one first: open
+/// ones that are due, then open ones to come, then closed ones.
+pub fn in_order(rows: &[OccurrenceRow], here: &Here<'_>) -> Vec<Occurrence> {
+    let mut rows: Vec<(&OccurrenceRow, Revision)> =
+        rows.iter().map(|row| (row, fell_due(rows, row))).collect();
+    rows.sort_by_key(|(row, fell_due)| {
+        // An occurrence of named devices has no span that could close.
+        let open = row.is_open() || row.spans.is_empty();
+        let is_due = row.due.is_some_and(|due| here.has_come(due));
+        (open, is_due, *fell_due, &row.occurrence)
+    });
+    rows.into_iter().map(|(row, _)| row.occurrence.clone()).collect()
+}
+
+/// The revision from which it counts among those of its advertisement. One of a rule falls due when the
+/// next one is announced; any other does at its own announcement.
+fn fell_due(rows: &[OccurrenceRow], row: &OccurrenceRow) -> Revision {
+    let follows = |other: &&OccurrenceRow| {
+        other.occurrence.assignment == row.occurrence.assignment
+            && other.occurrence.n == row.occurrence.n.saturating_add(1)
+            && !row.spans.is_empty()
+    };
+    rows.iter().find(follows).map_or(row.announced, |next| next.announced)
+}
+
+/// The occurrence that `accounting A` shows for each device: the newest one among those that target it.
+/// `targeted` answers which devices an occurrence targets.
 pub fn newest_by_device<'a>(
-    occurrences: impl IntoIterator<Item = &'a OccurrenceRow>,
+    occurrences: &'a [OccurrenceRow],
+    here: &Here<'_>,
     targeted: impl Fn(&OccurrenceRow) -> BTreeSet<DeviceId>,
 ) -> BTreeMap<DeviceId, &'a OccurrenceRow> {
+    let order = in_order(occurrences, here);
     let mut newest: BTreeMap<DeviceId, &OccurrenceRow> = BTreeMap::new();
-    for row in occurrences {
-        for device in targeted(row) {
-            let known = newest.entry(device).or_insert(row);
-            if (known.announced, &known.occurrence) < (row.announced, &row.occurrence) {
-                *known = row;
-            }
-        }
+    for occurrence in &order {
+        let Some(row) = occurrences.iter().find(|row| row.occurrence == *occurrence) else {
+            continue;
+        };
+        newest.extend(targeted(row).into_iter().map(|device| (device, row)));
     }
     newest
 }
@@ -172,12 +199,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_to_come_hides_nothing_and_what_fell_due_last_is_newest() {
+        let mut tomorrow = recurring(2, 2_000, 4, None);
+        let rows = |tomorrow: &OccurrenceRow| {
+            let mut rerun = occurrence_row(5, None);
+            rerun.occurrence = occurrence("(rerun)#1");
+            rerun.spans.clear();
+            [recurring(1, 1_000, 1, None), tomorrow.clone(), rerun]
+        };
+        let order = |rows: &[OccurrenceRow], now| -> Vec<String> {
+            in_order(rows, &here(now)).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(order(&rows(&tomorrow), 1_500), ["nightly#2", "nightly#1", "(rerun)#1"]);
+        tomorrow.announced = Revision(4);
+        let mut rows = rows(&tomorrow).to_vec();
+        rows.push(recurring(3, 3_000, 6, None));
+        assert_eq!(order(&rows, 2_500).last().unwrap(), "nightly#2");
+    }
+
+    #[test]
     fn each_device_shows_the_newest_occurrence_that_targets_it() {
         let first = occurrence_row(1, None);
         let mut again = occurrence_row(4, None);
         again.occurrence = occurrence("second#1");
         let all = [device_id(1), device_id(2)];
-        let newest = newest_by_device([&first, &again], |row| match row.announced.0 {
+        let rows = [first, again];
+        let newest = newest_by_device(&rows, &here(0), |row| match row.announced.0 {
             1 => BTreeSet::from(all),
             _ => BTreeSet::from([device_id(2)]),
         });

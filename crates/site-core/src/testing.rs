@@ -20,6 +20,7 @@ use crate::device::{Admission, Device};
 use crate::ingest::{Lookups, Reading, StreamRow};
 use crate::obligation::{Key, ObligationRow, Place};
 use crate::occurrence::{Interval, OccurrenceRow, Revision, Span};
+use crate::recurrence::Here;
 
 pub(crate) fn name(text: &str) -> Name {
     Name::new(text).unwrap()
@@ -211,6 +212,22 @@ pub(crate) fn occurrence_row(opened: u64, closed: Option<u64>) -> OccurrenceRow 
         }],
         announced: Revision(opened),
     }
+}
+
+/// `nightly#n` of advertisement 1, due at `due` ms, for collection 1.
+pub(crate) fn recurring(n: u32, due: i64, opened: u64, closed: Option<u64>) -> OccurrenceRow {
+    OccurrenceRow {
+        occurrence: occurrence(&format!("nightly#{n}")),
+        due: Some(muster_model::advertisement::At::Instant(Wall(due))),
+        ..occurrence_row(opened, closed)
+    }
+}
+
+static UTC: jiff::tz::TimeZone = jiff::tz::TimeZone::UTC;
+
+/// A site in UTC at `now` ms.
+pub(crate) fn here(now: i64) -> Here<'static> {
+    Here { now: Wall(now), zone: &UTC }
 }
 
 pub(crate) fn pinned(package: &str, version: &str) -> PinnedPackage {

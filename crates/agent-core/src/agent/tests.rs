@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use muster_model::advertisement::Late;
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{BootId, EpochId, Incarnation, Sequence};
 use muster_model::message::RunId;
+use muster_model::period::Period;
 use muster_model::policy::Order;
 use muster_model::state::{Evidence, EvidenceKind, Rule, State, Waiting};
 use muster_model::window::Window;
@@ -96,9 +98,9 @@ fn user_news(a: u8, n: u16) -> Input {
     }
 }
 
-/// A window or freeze of some hours within the first two days.
+/// A window or freeze of some hours within the first day.
 fn some_window(effect: &str, n: u16) -> Window {
-    let at = NOON.plus(Duration::from_secs(u64::from(n % 48) * 3_600));
+    let at = NOON.plus(Duration::from_secs(u64::from(n / 6 % 24) * 3_600));
     let document = json!({"name": "w", "effect": effect, "at": at.to_string(), "duration": "5h"});
     serde_json::from_value(document).unwrap()
 }
@@ -128,6 +130,11 @@ impl World {
                     (n.is_multiple_of(11)).then(|| NOON.plus(Duration::from_secs(3_000)));
                 if n.is_multiple_of(13) {
                     offer.occurrences.clear();
+                }
+                if n.is_multiple_of(5) {
+                    offer.recur("DTSTART:20270115T081000Z RRULE:FREQ=HOURLY");
+                    offer.late = pick(&[Late::RunLate, Late::Skip, Late::Ask], n / 5);
+                    offer.splay = Period::minutes(u64::from(n % 9));
                 }
                 offer
             })

@@ -141,7 +141,7 @@ fn a_local_time_is_the_devices_and_one_in_the_spring_gap_is_read_with_the_offset
         ("2027-03-28T02:30:00", "2027-03-28T01:30:00Z"),
         ("2027-10-31T02:30:00", "2027-10-31T00:30:00Z"),
     ] {
-        let due = super::due_time(local.parse().unwrap(), &berlin).unwrap();
+        let due = crate::schedule::due_time(local.parse().unwrap(), &berlin).unwrap();
         assert_eq!(due.to_string(), utc, "{local}");
     }
 }

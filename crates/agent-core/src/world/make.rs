@@ -126,6 +126,9 @@ impl World {
             },
             program: program.name,
             occurrences: vec![Due { occurrence: "first#1".parse().unwrap(), at: Some(At::Now) }],
+            recurrences: Vec::new(),
+            late: Default::default(),
+            splay: Period::default(),
             expires: None,
             offline_for: OfflineFor::AtMost(Period::days(30)),
             emergency: false,
@@ -139,6 +142,23 @@ impl World {
     /// The same with all defaults and a detection.
     pub(crate) fn hello(&mut self, n: u128) -> Offer {
         self.package(n, program(serde_json::json!({})), true)
+    }
+}
+
+/// What tests make of an offer.
+pub(crate) trait Recur {
+    /// Its first occurrence becomes the first of this rule, due at the time after noon.
+    fn recur(&mut self, every: &str);
+}
+
+impl Recur for Offer {
+    fn recur(&mut self, every: &str) {
+        let every: muster_model::recurrence::Every = every.parse().unwrap();
+        for due in &mut self.occurrences {
+            due.at = every.first_from(NOON, &jiff::tz::TimeZone::UTC);
+        }
+        let assignment = key(1).occurrence.assignment;
+        self.recurrences = vec![muster_model::policy::Recurrence { assignment, every }];
     }
 }
 

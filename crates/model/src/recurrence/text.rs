@@ -3,13 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use jiff::civil::{DateTime, Weekday};
 use jiff::tz::TimeZone;
 
 use super::rule::{Frequency, Rule};
 use super::{
-    Clock, EVERY_BYTES_MAX, EVERY_COUNT_MAX, EVERY_DATES_MAX, EVERY_INTERVAL_MAX, Every, named_zone,
+    Clock, EVERY_BYTES_MAX, EVERY_COUNT_MAX, EVERY_DATES_MAX, EVERY_INTERVAL_MAX, Every, Parts,
+    named_zone,
 };
 use crate::clock::Wall;
 
@@ -83,7 +85,8 @@ impl FromStr for Every {
         }
         let except = read_dates(&lines, "EXDATE", &clock)?;
         let written: Vec<String> = lines.iter().map(Line::text).collect();
-        let every = Self { clock, start, rule, also, except, text: written.join("\n") };
+        let text = written.join("\n");
+        let every = Self(Arc::new(Parts { clock, start, rule, also, except, text }));
         every.next_civil(DateTime::MIN, true).ok_or(NotARecurrence::Never)?;
         Ok(every)
     }

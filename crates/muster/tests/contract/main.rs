@@ -24,6 +24,7 @@ mod query;
 mod restarts;
 mod restore;
 mod revisions;
+mod schedules;
 mod surroundings;
 mod trust;
 mod users;

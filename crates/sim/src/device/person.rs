@@ -63,16 +63,24 @@ impl Device {
         self.tell(core, number, Input::Asked(request));
     }
 
-    /// Nothing is launched for which somebody must, or must not, be logged on.
-    pub(super) fn check_run_when(&self, core: &mut Core, launch: &Launch) {
-        let fits = match launch.program.run_when {
-            RunWhen::Any => return,
+    /// Whether a program may start with the people who are here now.
+    pub(crate) fn people_fit(&self, run_when: RunWhen) -> bool {
+        match run_when {
+            RunWhen::Any => true,
             RunWhen::UserLoggedOn => !self.users.is_empty(),
             RunWhen::NobodyLoggedOn => self.users.is_empty(),
-        };
+        }
+    }
+
+    /// Nothing is launched for which somebody must, or must not, be logged on.
+    pub(super) fn check_run_when(&self, core: &mut Core, launch: &Launch) {
+        let run_when = launch.program.run_when;
+        if run_when == RunWhen::Any {
+            return;
+        }
         core.seen.world(Rare::LaunchedForUsers);
-        if !fits {
-            let found = format!("{}: {:?}", self.name, launch.program.run_when);
+        if !self.people_fit(run_when) {
+            let found = format!("{}: {run_when:?}", self.name);
             core.violated("no launch against runWhen", found);
         }
     }

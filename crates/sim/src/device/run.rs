@@ -320,9 +320,14 @@ impl Device {
         }
     }
 
-    /// What a run that is armed now has to keep to, told from the policy that it was armed under.
+    /// What a run that is armed now has to keep to, told from the policy that it was armed under: nothing
+    /// if a user asked for it.
     fn watch(&self, core: &Core, launch: &Launch) -> Option<Watch> {
-        let (policy, agent) = (self.journal.read().policy.as_ref()?, self.agent()?);
+        let (saved, agent) = (self.journal.read(), self.agent()?);
+        let policy = saved.policy.as_ref()?;
+        if saved.obligations.get(&launch.key).is_some_and(|one| one.user.asked) {
+            return None;
+        }
         let mut offers = policy.advertisements.iter();
         let offer = offers.find(|offer| offer.advertisement == launch.key.advertisement)?;
         let now = self.clocks(core);
@@ -330,8 +335,6 @@ impl Device {
         let room = launch.program.max_run_time.duration() + launch.grace;
         let mut watch = Watch::new(&core.truth.hours, &policy.windows, trusted, room, self.index);
         watch.emergency = offer.emergency;
-        let saved = self.journal.read();
-        watch.asked = saved.obligations.get(&launch.key).is_some_and(|record| record.user.asked);
         Some(watch)
     }
 
@@ -342,14 +345,13 @@ impl Device {
         start_by.is_some_and(|latest| now > latest) && !core.is_planted(Plant::LateSupervisorEnters)
     }
 
-    /// Nothing but an emergency, or what a user asked for, begins outside a window, in a freeze, or where it may outlast either.
+    /// Nothing but an emergency begins outside a window, in a freeze, or where it may outlast either.
     fn check_windows(&self, core: &mut Core, supervisor: u64) {
         let Some(one) = self.supervisors.get(&supervisor) else { return };
         let now = self.clocks(core).elapsed;
         let Some(watch) = &one.watch else { return };
         match watch.broken(now) {
             Some(_) if watch.emergency => core.seen.world(Rare::Emergency),
-            Some(_) if watch.asked => {}
             Some(at) => {
                 let found = format!("{}: run {} may be under way at {at}", self.name, one.run);
                 core.violated("windows are kept", found);

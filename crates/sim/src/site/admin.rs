@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use muster_model::clock::Wall;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
 use muster_model::message::Occurrence;
 use muster_model::object::{Object, Spec};
@@ -20,7 +21,7 @@ use super::Site;
 use super::store::{CollectionRow, DeviceRow};
 use super::transaction::live;
 use crate::core::{Core, Node};
-use crate::scenario::{MINUTE, SECOND, Software, known_name};
+use crate::scenario::{HOUR, MINUTE, SECOND, Software, known_name};
 use crate::sometimes::Rare;
 
 /// Collections beside `all`.
@@ -200,6 +201,7 @@ impl Site {
             windows: &[],
             grace: Duration::ZERO,
             now: core.wall(),
+            zone: &jiff::tz::TimeZone::UTC,
         };
         match plan_advertisement(stored, &object, &spec, &lookups) {
             Ok(plan) => {
@@ -383,6 +385,20 @@ fn published(software: &Software) -> PublishedVersion {
     }
 }
 
+/// A rule that ends some hours later, so that nothing is to come for ever: in UTC, or on each device's
+/// own clock.
+fn rule(dice: &mut crate::dice::Dice, wall: Wall, chaos: u64) -> String {
+    let minutes = *dice.pick(&[10, 30, 90]).unwrap_or(&30);
+    let clock = *dice.pick(&["Z", ""]).unwrap_or(&"Z");
+    let civil = |at: Wall| {
+        let instant = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
+        instant.strftime("%Y%m%dT%H%M%S").to_string()
+    };
+    let lasts = Duration::from_millis(3 * HOUR + dice.between(MINUTE, chaos.min(4 * HOUR)));
+    let (start, end) = (civil(wall), civil(wall.plus(lasts)));
+    format!("DTSTART:{start}{clock} RRULE:FREQ=MINUTELY;INTERVAL={minutes};UNTIL={end}{clock}")
+}
+
 /// An advertisement as somebody would write it.
 fn document(
     core: &mut Core,
@@ -399,13 +415,16 @@ fn document(
             true => "now".to_owned(),
             false => {
                 let later = dice.spread(MINUTE, chaos);
-                wall.plus(std::time::Duration::from_millis(later)).to_string()
+                wall.plus(Duration::from_millis(later)).to_string()
             }
         };
         let names = ["first", "second", "third"];
         let named = dice.pick(&names).copied().unwrap_or("first");
         if !assignments.iter().any(|one: &serde_json::Value| one["name"] == named) {
-            assignments.push(serde_json::json!({"name": named, "at": at}));
+            assignments.push(match dice.per_mille(300) {
+                true => serde_json::json!({"name": named, "every": rule(dice, wall, chaos)}),
+                false => serde_json::json!({"name": named, "at": at}),
+            });
         }
     }
     let mut spec = serde_json::json!({
@@ -413,12 +432,15 @@ fn document(
         "collection": collection, "assignments": assignments,
     });
     if dice.per_mille(250) {
-        let expires =
-            wall.plus(std::time::Duration::from_millis(chaos + dice.spread(MINUTE, chaos)));
+        let expires = wall.plus(Duration::from_millis(chaos + dice.spread(MINUTE, chaos)));
         spec["expires"] = expires.to_string().into();
     } else if dice.per_mille(150) {
-        let soon = wall.plus(std::time::Duration::from_millis(dice.spread(30 * SECOND, chaos)));
+        let soon = wall.plus(Duration::from_millis(dice.spread(30 * SECOND, chaos)));
         spec["expires"] = soon.to_string().into();
+    }
+    if dice.per_mille(300) {
+        spec["late"] = (*dice.pick(&["run-late", "skip", "ask"]).unwrap_or(&"skip")).into();
+        spec["splay"] = (*dice.pick(&["0s", "3m", "9m"]).unwrap_or(&"0s")).into();
     }
     if dice.per_mille(250) {
         spec["offlineFor"] = "20m".into();

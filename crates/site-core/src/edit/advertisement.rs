@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use muster_model::advertisement::{AdvertisementSpec, Track};
+use jiff::tz::TimeZone;
+use muster_model::advertisement::{AdvertisementSpec, Schedule, Track};
 use muster_model::clock::Wall;
 use muster_model::id::CollectionId;
 use muster_model::object::{Object, Spec};
@@ -14,6 +15,7 @@ use muster_model::window::Window;
 use super::occurrences::OccurrencePlan;
 use super::{Change, compare, problem};
 use crate::occurrence::OccurrenceRow;
+use crate::recurrence::Here;
 use crate::targeting::{LiveAdvertisement, opposes};
 use crate::window::too_short;
 
@@ -70,6 +72,8 @@ pub struct AdvertisementLookups<'a> {
     pub grace: Duration,
     /// The site's time.
     pub now: Wall,
+    /// The site's zone, in which the first local time of a rule is seen.
+    pub zone: &'a TimeZone,
 }
 
 /// What applying an advertisement does.
@@ -108,6 +112,7 @@ pub fn plan_advertisement(
             format!("expires has passed (it is {}): nothing could ever start", lookups.now),
         ));
     }
+    problems.extend(over(stored, spec, lookups));
     let collection = lookups.collection.ok_or_else(|| {
         problem("spec.collection", format!("there is no collection `{}`", spec.collection))
     });
@@ -121,8 +126,9 @@ pub fn plan_advertisement(
         problems.extend(program.err());
         return Err(problems);
     };
-    let occurrences =
-        OccurrencePlan::new(stored.map_or(&[], |row| &row.occurrences), spec, stored, *collection);
+    let here = Here { now: lookups.now, zone: lookups.zone };
+    let rows = stored.map_or(&[][..], |row| &row.occurrences);
+    let occurrences = OccurrencePlan::new(rows, spec, stored, *collection, &here);
     let newest = lookups.versions.and_then(<[_]>::last).map(|one| one.pinned.version.clone());
     let repinned = stored.is_some_and(|row| row.package.manifest != version.pinned.manifest);
     let change =
@@ -141,6 +147,41 @@ pub fn plan_advertisement(
         occurrences,
         newest: newest.filter(|newest| *newest != version.pinned.version),
     })
+}
+
+/// Rules that have no time left, and are not those that the advertisement has had before.
+fn over(
+    stored: Option<&AdvertisementRow>,
+    spec: &AdvertisementSpec,
+    lookups: &AdvertisementLookups<'_>,
+) -> Vec<Problem> {
+    let before = match stored.map(|row| &row.object.spec) {
+        Some(Spec::Advertisement(spec)) => spec.named_assignments(),
+        _ => Vec::new(),
+    };
+    let here = Here { now: lookups.now, zone: lookups.zone };
+    let mut problems = Vec::new();
+    for (i, named) in spec.named_assignments().iter().enumerate() {
+        let (_, Schedule::Every(every)) = named else { continue };
+        if before.contains(named) {
+            continue;
+        }
+        let field = format!("spec.assignments[{i}].every");
+        let first = every.first_from(here.now, here.zone);
+        match (first.map(|first| here.instant(first)), spec.expires) {
+            (None, _) => problems
+                .push(problem(&field, format!("it has no time left: it is {} now", here.now))),
+            (Some(Some(first)), Some(expires)) if first >= expires => problems.push(problem(
+                &field,
+                format!(
+                    "it first falls due at {first} but expires is {expires}: the assignment could \
+                     never start"
+                ),
+            )),
+            _ => {}
+        }
+    }
+    problems
 }
 
 /// The version that is pinned. Publishing never moves a pin: only another `package` does, or
@@ -263,6 +304,7 @@ fn warnings(
         offline_for: spec.offline_for,
         notice: spec.notice,
         emergency: spec.emergency,
+        timing: Default::default(),
         stopped: None,
         revoked: None,
     };

@@ -2,19 +2,22 @@
 //!
 //! An assignment's name keeps its occurrences: editing its time moves what is unstarted, only a new
 //! name makes new ones. A name that was removed and comes back opens its old occurrence again, so
-//! nothing runs twice merely because somebody edited.
+//! nothing runs twice merely because somebody edited; a rule goes on from the number that it had.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::advertisement::{AdvertisementSpec, At};
+use muster_model::advertisement::{AdvertisementSpec, At, Schedule};
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
 use muster_model::message::Occurrence;
 use muster_model::name::Name;
+use muster_model::object::Spec;
+use muster_model::recurrence::Every;
 use muster_model::state::{State, Withdrawal};
 
 use super::AdvertisementRow;
 use crate::obligation::ObligationRow;
 use crate::occurrence::{OccurrenceRow, Revision, Span};
+use crate::recurrence::{Here, introduced};
 
 /// What becomes of the occurrences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,8 +39,14 @@ impl OccurrencePlan {
         spec: &AdvertisementSpec,
         stored: Option<&AdvertisementRow>,
         collection: CollectionId,
+        here: &Here<'_>,
     ) -> Self {
         let wanted = wanted(spec);
+        let before = stored.and_then(|row| match &row.object.spec {
+            Spec::Advertisement(spec) => Some(spec.named_assignments()),
+            _ => None,
+        });
+        let before: BTreeMap<Name, Schedule> = before.into_iter().flatten().collect();
         let mut plan = Self {
             moved_from: stored.map(|row| row.collection).filter(|old| *old != collection),
             collection: Some(collection),
@@ -46,18 +55,61 @@ impl OccurrencePlan {
         // Occurrences that `rerun` opened name their devices: they have no span, and are no assignment's.
         for row in rows.iter().filter(|row| row.is_open()) {
             match wanted.get(&row.occurrence.assignment) {
-                Some(at) => plan.kept.push((row.occurrence.clone(), *at)),
-                None => plan.closed.push(row.occurrence.clone()),
+                Some(None) => plan.kept.push((row.occurrence.clone(), None)),
+                Some(Some(Schedule::Once(at))) if is_newest_open(rows, &row.occurrence) => {
+                    plan.kept.push((row.occurrence.clone(), Some(*at)));
+                }
+                Some(Some(rule @ Schedule::Every(_)))
+                    if before.get(&row.occurrence.assignment) == Some(rule)
+                        || row.due.is_none_or(|due| here.has_come(due)) =>
+                {
+                    plan.kept.push((row.occurrence.clone(), row.due));
+                }
+                // What a new rule says of an occurrence to come is seen below.
+                Some(Some(Schedule::Every(_))) => {}
+                Some(Some(Schedule::Once(_))) | None => plan.closed.push(row.occurrence.clone()),
             }
         }
-        for (assignment, at) in wanted {
-            if !plan.kept.iter().any(|(kept, _)| kept.assignment == assignment) {
-                let newest = rows.iter().filter(|row| row.occurrence.assignment == assignment);
-                let n = newest.map(|row| row.occurrence.n).max().unwrap_or(1);
-                plan.opened.push((Occurrence { assignment, n }, at));
+        for (assignment, schedule) in wanted {
+            let is_kept = plan.kept.iter().any(|(kept, _)| kept.assignment == assignment);
+            let all = rows.iter().filter(|row| row.occurrence.assignment == assignment);
+            let all: Vec<&OccurrenceRow> = all.collect();
+            match schedule {
+                Some(rule) if is_kept && before.get(&assignment) == Some(&rule) => {}
+                Some(Schedule::Every(every)) => plan.introduce(&assignment, &every, &all, here),
+                _ if is_kept => {}
+                schedule => {
+                    let n = all.iter().map(|row| row.occurrence.n).max().unwrap_or(1);
+                    let at = schedule.and_then(|schedule| match schedule {
+                        Schedule::Once(at) => Some(at),
+                        Schedule::Every(_) => None,
+                    });
+                    plan.opened.push((Occurrence { assignment, n }, at));
+                }
             }
         }
         plan
+    }
+
+    /// Follows a rule that is new, or another one than before. `rows` are those of the assignment.
+    fn introduce(
+        &mut self,
+        assignment: &Name,
+        every: &Every,
+        rows: &[&OccurrenceRow],
+        here: &Here<'_>,
+    ) {
+        for (n, due) in introduced(every, rows, here) {
+            let known = rows.iter().find(|row| row.occurrence.n == n);
+            let is_open = known.is_some_and(|row| row.is_open());
+            let occurrence = Occurrence { assignment: assignment.clone(), n };
+            match (is_open, due) {
+                (true, Some(due)) => self.kept.push((occurrence, Some(due))),
+                (true, None) => self.closed.push(occurrence),
+                (false, Some(due)) => self.opened.push((occurrence, Some(due))),
+                (false, None) => {}
+            }
+        }
     }
 
     /// Nothing opens, closes or moves.
@@ -107,9 +159,18 @@ impl OccurrencePlan {
     }
 }
 
+/// Whether no later occurrence of the assignment is open.
+fn is_newest_open(rows: &[OccurrenceRow], occurrence: &Occurrence) -> bool {
+    !rows.iter().any(|row| {
+        row.is_open()
+            && row.occurrence.assignment == occurrence.assignment
+            && row.occurrence.n > occurrence.n
+    })
+}
+
 /// The assignments of `spec` by name; one without any is available.
-fn wanted(spec: &AdvertisementSpec) -> BTreeMap<Name, Option<At>> {
-    let mut wanted: BTreeMap<Name, Option<At>> =
+fn wanted(spec: &AdvertisementSpec) -> BTreeMap<Name, Option<Schedule>> {
+    let mut wanted: BTreeMap<Name, Option<Schedule>> =
         spec.named_assignments().into_iter().map(|(name, at)| (name, Some(at))).collect();
     if wanted.is_empty() {
         wanted.extend(Name::new(Occurrence::AVAILABLE).ok().map(|name| (name, None)));

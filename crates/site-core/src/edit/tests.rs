@@ -7,6 +7,7 @@ use muster_model::advertisement::At;
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{CollectionId, DeviceId};
+use muster_model::message::Occurrence;
 use muster_model::object::Spec;
 use muster_model::package::Achieves;
 use muster_model::state::{Author, State};
@@ -203,6 +204,7 @@ fn advertise(
         windows: &known.windows,
         grace: Duration::from_secs(10),
         now: Wall(1_000),
+        zone: &jiff::tz::TimeZone::UTC,
     };
     plan_advertisement(stored, &object, spec, &lookups)
 }
@@ -316,6 +318,7 @@ fn a_conflict_is_warned_of_at_apply() {
             offline_for: Default::default(),
             notice: None,
             emergency: false,
+            timing: Default::default(),
             stopped: None,
             revoked: None,
         },
@@ -471,4 +474,86 @@ fn a_window_names_what_has_no_room_in_it_and_needs_its_collection() {
     assert!(plan_nightly("2h", &lookups).unwrap_err()[0].detail.contains("at most 256"));
     lookups.collection = None;
     assert_eq!(plan_nightly("2h", &lookups).unwrap_err()[0].field, "spec.collection");
+}
+
+// --- rules ---
+
+/// Spec with one rule called `nightly`. Every plan here is made at a second after the epoch.
+fn every(rule: &str) -> Value {
+    json!({"assignments": [{"name": "nightly", "every": rule}]})
+}
+
+/// The plan of `more` for rows of `nightly` with these numbers and times in ms, under `SECONDS`.
+#[track_caller]
+fn check_rule(rows: &[(u32, i64)], more: Value, kept: &[&str], opened: &[&str]) {
+    let row = AdvertisementRow {
+        occurrences: rows.iter().map(|(n, due)| recurring(*n, *due, 1, None)).collect(),
+        ..stored(every(SECONDS))
+    };
+    let plan = advertise(Some(&row), more.clone(), |_| {}).unwrap().occurrences;
+    let told = |all: &[(Occurrence, Option<At>)]| -> Vec<String> {
+        let due = |at: &Option<At>| at.map_or("never".to_owned(), |at| at.to_string());
+        all.iter().map(|(one, at)| format!("{one} {}", due(at))).collect()
+    };
+    assert_eq!((told(&plan.kept), told(&plan.opened)), (owned(kept), owned(opened)), "{more}");
+}
+
+fn owned(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+const SECONDS: &str = "DTSTART:19700101T000000Z RRULE:FREQ=SECONDLY";
+
+#[test]
+fn the_first_time_of_a_rule_is_not_before_it_was_introduced() {
+    let plan = advertise(None, every(SECONDS), |_| {}).unwrap().occurrences;
+    assert_eq!(names(&plan.opened), ["nightly#1"]);
+    assert_eq!(plan.opened[0].1, Some(At::Instant(Wall(1_000))));
+    let over = "DTSTART:19690101T000000Z RRULE:FREQ=DAILY;COUNT=3";
+    let said = advertise(None, every(over), |_| {}).unwrap_err()[0].to_string();
+    assert!(said.starts_with("spec.assignments[0].every: it has no time left"), "{said}");
+}
+
+#[test]
+fn an_edited_rule_moves_what_is_to_come_and_numbers_go_on() {
+    let hourly = || every("DTSTART:19700101T010000Z RRULE:FREQ=HOURLY");
+    // The second has not fallen due: it moves. What has stays as it was announced.
+    let moved = ["nightly#1 1970-01-01T00:00:01Z", "nightly#2 1970-01-01T01:00:00Z"];
+    check_rule(&[(1, 1_000), (2, 2_000)], hourly(), &moved, &[]);
+    check_rule(
+        &[(4, 900)],
+        hourly(),
+        &["nightly#4 1970-01-01T00:00:00.9Z"],
+        &["nightly#5 1970-01-01T01:00:00Z"],
+    );
+    // A device was ahead: what it opened follows the rule, too, and closes where the rule ends.
+    let ahead = [
+        "nightly#1 1970-01-01T00:00:01Z",
+        "nightly#2 1970-01-01T01:00:00Z",
+        "nightly#3 1970-01-01T02:00:00Z",
+    ];
+    check_rule(&[(1, 1_000), (2, 2_000), (3, 3_000)], hourly(), &ahead, &[]);
+    let once = every("DTSTART:19700101T010000Z RRULE:FREQ=HOURLY;COUNT=1");
+    check_rule(&[(1, 1_000), (2, 2_000), (3, 3_000)], once, &ahead[..2], &[]);
+    // The same rule again changes nothing, nor does another field.
+    let same = ["nightly#1 1970-01-01T00:00:01Z", "nightly#2 1970-01-01T00:00:02Z"];
+    check_rule(&[(1, 1_000), (2, 2_000)], every(SECONDS), &same, &[]);
+    // From a rule to one time and back.
+    let once = json!({"assignments": [{"name": "nightly", "at": "now"}]});
+    check_rule(&[(1, 1_000), (2, 2_000)], once, &["nightly#2 now"], &[]);
+}
+
+#[test]
+fn a_rule_that_comes_back_goes_on_from_its_number_and_runs_nothing_again() {
+    let first = stored(every(SECONDS));
+    let removed = advertise(Some(&first), json!({"assignments": []}), |_| {}).unwrap();
+    let rows = removed.occurrences.rows(advertisement_id(1), &first.occurrences, Revision(8));
+    let without = AdvertisementRow {
+        object: object("Advertisement", "hello-to-lab", spec(json!({"assignments": []}))),
+        occurrences: rows,
+        ..first
+    };
+    let back = advertise(Some(&without), every(SECONDS), |_| {}).unwrap().occurrences;
+    assert_eq!(names(&back.opened), ["nightly#2"]);
+    assert_eq!(back.opened[0].1, Some(At::Instant(Wall(2_000))));
 }

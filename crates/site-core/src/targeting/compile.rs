@@ -4,14 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use muster_model::advertisement::OfflineFor;
+use muster_model::advertisement::{Late, OfflineFor};
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId};
 use muster_model::name::Name;
 use muster_model::notice::Notice;
 use muster_model::package::Achieves;
-use muster_model::policy::{Due, Offer, Order, PinnedPackage, Policy};
+use muster_model::period::Period;
+use muster_model::policy::{Due, Offer, Order, PinnedPackage, Policy, Recurrence};
 use muster_model::settings::Settings;
 use muster_model::window::Window;
 
@@ -70,10 +71,23 @@ pub struct LiveAdvertisement {
     pub notice: Option<Notice>,
     /// It overrides windows and freezes.
     pub emergency: bool,
+    /// How its occurrences go on and when devices start.
+    pub timing: Timing,
     /// Somebody stopped it.
     pub stopped: Option<Order>,
     /// Somebody revoked the package version.
     pub revoked: Option<Order>,
+}
+
+/// What an advertisement says of time beside its occurrences.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// The rules of its recurring assignments.
+    pub recurrences: Vec<Recurrence>,
+    /// What becomes of an occurrence whose time went by while a device was off.
+    pub late: Late,
+    /// Within which time after an occurrence falls due devices start.
+    pub splay: Period,
 }
 
 impl LiveAdvertisement {
@@ -121,6 +135,9 @@ pub fn compile(
             package: one.package.clone(),
             program: one.program.clone(),
             occurrences: due,
+            recurrences: one.timing.recurrences.clone(),
+            late: one.timing.late,
+            splay: one.timing.splay,
             expires: one.expires,
             offline_for: one.offline_for,
             emergency: one.emergency,

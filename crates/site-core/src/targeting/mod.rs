@@ -6,6 +6,6 @@ mod index;
 mod tests;
 
 pub use compile::{
-    DeviceSide, LiveAdvertisement, OpenOccurrence, SiteSide, compile, conflicts, opposes,
+    DeviceSide, LiveAdvertisement, OpenOccurrence, SiteSide, Timing, compile, conflicts, opposes,
 };
 pub use index::{PolicyIndex, SiteVersions, tag};

@@ -143,6 +143,7 @@ fn live(n: u128, achieves: Achieves) -> LiveAdvertisement {
         offline_for: OfflineFor::default(),
         notice: None,
         emergency: false,
+        timing: Default::default(),
         stopped: None,
         revoked: None,
     }

@@ -46,6 +46,7 @@ fn case() -> Case {
             offline_for: OfflineFor::default(),
             notice: None,
             emergency: false,
+            timing: Default::default(),
             stopped: None,
             revoked: None,
         },

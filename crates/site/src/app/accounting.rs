@@ -12,7 +12,7 @@ use muster_site_core::accounting::{
     Accounting, Marked, marks, overdue_before, silent_before, summary,
 };
 use muster_site_core::condition::Condition;
-use muster_site_core::occurrence::OccurrenceRow;
+use muster_site_core::occurrence::{OccurrenceRow, in_order};
 
 use super::App;
 use super::error::{Outcome, Refusal, Tried};
@@ -103,7 +103,7 @@ impl App {
         let all = read.occurrence_list(id).await?;
         let now = self.now();
         let shown = match only {
-            None => shown(&all, now),
+            None => in_order(&all, &self.here()),
             Some(wanted) => match all.iter().any(|row| row.occurrence == *wanted) {
                 true => vec![wanted.clone()],
                 false => return Err(Refusal::not_found("occurrence", wanted).into()),
@@ -114,33 +114,11 @@ impl App {
     }
 }
 
-/// The occurrences in the order in which a device's newest one is looked for, the last one first: open
-/// ones that are due, then open ones to come, then closed ones.
-pub(crate) fn shown(rows: &[OccurrenceRow], now: Wall) -> Vec<Occurrence> {
-    let mut rows: Vec<&OccurrenceRow> = rows.iter().collect();
-    rows.sort_by_key(|row| {
-        // An occurrence of named devices has no span that could close.
-        let open = row.is_open() || row.spans.is_empty();
-        (open, is_due(row, now), row.announced, row.occurrence.clone())
-    });
-    rows.into_iter().map(|row| row.occurrence.clone()).collect()
-}
-
-/// Whether the occurrence has fallen due. A local time has, once it has somewhere on Earth.
-fn is_due(row: &OccurrenceRow, now: Wall) -> bool {
-    match row.due {
-        Some(At::Now) => true,
-        Some(At::Instant(at)) => at <= now,
-        Some(At::Local(_)) => due_from(row).is_some_and(|at| at <= now),
-        None => false,
-    }
-}
-
 /// The first instant at which an occurrence can be due: a local time begins in the zone that is
 /// farthest ahead, UTC+14.
 fn due_from(row: &OccurrenceRow) -> Option<Wall> {
     match row.due? {
-        At::Now => None,
+        At::Now | At::StartUp | At::LogOn => None,
         At::Instant(at) => Some(at),
         At::Local(time) => {
             let ahead = jiff::tz::Offset::constant(14);

@@ -54,6 +54,7 @@ pub(crate) async fn plan(
     known: &Collections,
 ) -> Outcome<(AdvertisementPlan, Option<PackageId>)> {
     let now = change.now;
+    let zone = change.zone();
     let read = &mut *change.tx;
     let package = read.object_find(ObjectKind::Package, &spec.package.name).await?;
     let package_id = package.as_ref().map(|row| PackageId(row.id));
@@ -87,6 +88,7 @@ pub(crate) async fn plan(
         windows: &windows,
         grace,
         now,
+        zone: &zone,
     };
     let plan = plan_advertisement(stored.map(|stored| &stored.edit), object, spec, &lookups);
     let plan = plan.map_err(|problems| Refusal::problems(&problems))?;

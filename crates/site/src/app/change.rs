@@ -107,6 +107,11 @@ impl<'a> Change<'a> {
         self.app.graphs.at(&mut self.tx, committed).await
     }
 
+    /// The zone that local times of devices are seen in.
+    pub(crate) fn zone(&self) -> jiff::tz::TimeZone {
+        self.app.zone.clone()
+    }
+
     /// What every process must read anew.
     pub(crate) fn concerns(&mut self, subject: Subject) {
         if !self.subjects.contains(&subject) {

@@ -18,6 +18,7 @@ use muster_model::wire::batch::{Batch, BatchRefused};
 use muster_model::wire::device::{Behind, EnrollRequest};
 use muster_model::wire::seal::Sealed;
 use muster_site_core::account::account;
+use muster_site_core::ingest::Reading;
 use serde::Serialize;
 
 use super::App;
@@ -171,7 +172,9 @@ impl DeviceService {
             return Err(refusal(403, "other-device", detail));
         }
         let chains = batch.verify(&known.key).map_err(|why| batch_refused(&why))?;
-        let ingested = app.committer.take(batch, chains, body).await.map_err(told)?;
+        let reading = Reading::new(batch, chains);
+        app.open_reported(&reading).await.map_err(told)?;
+        let ingested = app.committer.take(reading, body).await.map_err(told)?;
         match ingested {
             Ingested::Taken(stream) => {
                 self.sealed(Domain::Receipt, &stream.receipt(app.identity.epoch))

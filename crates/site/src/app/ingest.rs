@@ -10,9 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use muster_host::clock::Clock;
 use muster_host::failpoint::{self, Point, When};
-use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, Incarnation, Sequence};
-use muster_model::wire::batch::Batch;
 use muster_site_core::ingest::{Ingest, Reading, StreamRow, Taken, plan};
 use muster_site_core::obligation::Place;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -73,16 +71,10 @@ impl Committer {
         Self { groups: Groups::start(writer, tasks), room }
     }
 
-    /// Takes a batch whose signature was checked; returns when it is committed, or why it is not.
-    pub(crate) async fn take(
-        &self,
-        batch: Batch,
-        chains: Vec<Digest>,
-        bytes: Bytes,
-    ) -> Outcome<Ingested> {
+    /// Takes a batch that was read and whose signature was checked; returns when it is committed, or why it is not.
+    pub(crate) async fn take(&self, reading: Reading, bytes: Bytes) -> Outcome<Ingested> {
         let kib = u32::try_from(bytes.len().div_ceil(1024)).unwrap_or(u32::MAX);
         let room = self.room.clone().try_acquire_many_owned(kib).map_err(|_| busy())?;
-        let reading = Reading::new(batch, chains);
         let ask = IngestAsk::of(&reading);
         let written = self.groups.write(Job { reading, ask, bytes, _room: room }).await;
         written.map_err(|error| match error {

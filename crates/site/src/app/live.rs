@@ -13,7 +13,8 @@ use muster_model::object::Spec;
 use muster_model::package::PackageSpec;
 use muster_model::policy::{Due, PinnedPackage};
 use muster_site_core::occurrence::Revision;
-use muster_site_core::targeting::{LiveAdvertisement, OpenOccurrence};
+use muster_site_core::recurrence::rules;
+use muster_site_core::targeting::{LiveAdvertisement, OpenOccurrence, Timing};
 
 use super::error::{Outcome, Tried};
 use super::graph::object;
@@ -62,6 +63,11 @@ impl LiveSet {
             }
         }
         (live, open)
+    }
+
+    /// The advertisements with a recurring assignment.
+    pub(crate) fn recurring(&self) -> impl Iterator<Item = &Arc<Live>> {
+        self.by_id.values().filter(|live| !live.advertisement.timing.recurrences.is_empty())
     }
 
     fn put(&mut self, id: AdvertisementId, live: Option<Live>) {
@@ -187,6 +193,11 @@ pub(crate) async fn live_advertisement(
         offline_for: spec.offline_for,
         notice: spec.notice,
         emergency: spec.emergency,
+        timing: Timing {
+            late: spec.late,
+            splay: spec.splay,
+            recurrences: rules(spec.named_assignments()),
+        },
         stopped: row.stopped.clone(),
         revoked: version.revoked,
     }))

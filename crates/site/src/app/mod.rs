@@ -35,6 +35,7 @@ mod order;
 mod package;
 mod policy;
 mod query;
+mod recurrence;
 mod set_aside;
 mod settle;
 mod signature;
@@ -135,6 +136,8 @@ pub(crate) struct App {
     signing_certificate: Vec<u8>,
     pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) clock: Clock,
+    /// The zone that local times of devices are seen in: that of the process.
+    zone: jiff::tz::TimeZone,
     pub(crate) identity: Identity,
     pub(crate) pokes: Arc<Pokes>,
     pub(crate) components: Components,
@@ -196,6 +199,7 @@ impl App {
             keys,
             objects,
             clock,
+            zone: jiff::tz::TimeZone::system(),
             identity,
             components,
             pokes,

@@ -12,7 +12,8 @@ use muster_model::state::Word;
 use muster_site_core::decision::{Decision, decide, merged};
 use muster_site_core::edit::next_rerun;
 use muster_site_core::obligation::{Key, ObligationRow};
-use muster_site_core::occurrence::Revision;
+use muster_site_core::occurrence::{Revision, in_order};
+use muster_site_core::recurrence::Here;
 
 use super::change::{About, Change, Code};
 use super::error::{Kind, Outcome, Refusal};
@@ -202,7 +203,9 @@ async fn chosen(
     let named: BTreeSet<DeviceId> = request.devices.iter().copied().collect();
     let mut left = named.clone();
     let mut chosen = Vec::new();
-    let occurrences = super::accounting::shown(&change.tx.occurrence_list(id).await?, change.now);
+    let zone = change.zone();
+    let here = Here { now: change.now, zone: &zone };
+    let occurrences = in_order(&change.tx.occurrence_list(id).await?, &here);
     let mut after = None;
     loop {
         let page =

@@ -9,12 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
 
+use muster_model::clock::Wall;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
-use muster_model::message::Message;
-use muster_model::state::{State, Withdrawal, Word};
+use muster_model::message::{Message, Occurrence};
+use muster_model::state::{State, Waiting, Withdrawal, Word};
 use muster_site_core::decision::{Decision, decide, merged, rejoin};
 use muster_site_core::obligation::{Key, ObligationRow, Place};
-use muster_site_core::occurrence::OccurrenceRow;
+use muster_site_core::occurrence::{OccurrenceRow, Span};
+use muster_site_core::recurrence::is_passed;
 
 use super::App;
 use super::error::Outcome;
@@ -25,7 +27,7 @@ const PORTION: usize = 1_000;
 
 /// What is to be looked at.
 #[derive(Default)]
-pub(crate) struct Unsettled(Mutex<Queue>);
+pub(crate) struct Unsettled(Mutex<Queue>, Mutex<Passed>);
 
 #[derive(Default)]
 struct Queue {
@@ -34,6 +36,10 @@ struct Queue {
     /// Expired ones of which nothing is left to decide, until something of them changes.
     over: HashSet<AdvertisementId>,
 }
+
+/// Occurrences that a later one has passed and of which nothing is left to decide, ever: a rule leaves
+/// ever more of them.
+type Passed = HashSet<(AdvertisementId, Occurrence)>;
 
 impl Unsettled {
     /// A device joined or left a collection.
@@ -61,6 +67,17 @@ impl Unsettled {
         let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = held.over.clone();
         std::mem::replace(&mut *held, Queue { over, ..Queue::default() })
+    }
+
+    /// Nothing is left to decide about an occurrence that a later one has passed.
+    fn passed(&self, occurrence: &OccurrenceRow) {
+        let mut passed = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.insert((occurrence.advertisement, occurrence.occurrence.clone()));
+    }
+
+    fn is_passed(&self, occurrence: &OccurrenceRow) -> bool {
+        let passed = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+        passed.contains(&(occurrence.advertisement, occurrence.occurrence.clone()))
     }
 
     fn give_back(&self, queue: Queue) {
@@ -138,8 +155,14 @@ impl App {
         let Some(row) = read.advertisement_load(id).await? else { return Ok(()) };
         let occurrences = read.occurrence_list(id).await?;
         drop(read);
-        for occurrence in occurrences {
-            if self.is_settled(&row, &occurrence).await? {
+        for occurrence in &occurrences {
+            if self.unsettled.is_passed(occurrence) {
+                continue;
+            }
+            if self.is_settled(&row, occurrence).await? {
+                if is_passed(&occurrences, &occurrence.occurrence) {
+                    self.unsettled.passed(occurrence);
+                }
                 continue;
             }
             let mut after = None;
@@ -150,7 +173,7 @@ impl App {
                 drop(read);
                 let open = page.devices.iter().filter(|one| may_move(one.row.as_ref()));
                 let devices: Vec<DeviceId> = open.map(|one| one.device).collect();
-                self.settle_portion(&occurrence, &devices).await?;
+                self.settle_portion(occurrence, &devices).await?;
                 match page.next {
                     Some(next) => after = Some(next),
                     None => break,
@@ -192,10 +215,12 @@ impl App {
         let mut tx = self.db.begin().await?;
         tx.stream_lock_many(devices.iter().copied()).await?;
         let Some(advertisement) = tx.advertisement_load(id).await? else { return Ok(()) };
-        let spans = tx.occurrence_list(id).await?;
-        let spans = spans.into_iter().find(|row| row.occurrence == occurrence.occurrence);
+        let all = tx.occurrence_list(id).await?;
+        let is_passed = is_passed(&all, &occurrence.occurrence);
+        let spans = all.into_iter().find(|row| row.occurrence == occurrence.occurrence);
         let Some(occurrence) = spans else { return Ok(()) };
-        let members = members_of(&mut tx, &occurrence, devices).await?;
+        let members = members_of(&mut tx, &occurrence, devices, Span::is_open).await?;
+        let stay = members_of(&mut tx, &occurrence, devices, |_| true).await?;
         let keys: Vec<Key> = devices.iter().map(|device| key(&occurrence, *device)).collect();
         let rows = tx.obligation_load_many(&keys).await?;
         let rows: BTreeMap<Key, ObligationRow> =
@@ -210,8 +235,15 @@ impl App {
                 continue;
             }
             let is_member = members.contains(&key.device);
-            let expired = advertisement.expires.is_some_and(|expires| expires <= now);
-            let decision = decision(&advertisement, &occurrence, is_member, expired, row);
+            let decision = match is_passed && advertisement.deleted_at.is_none() {
+                true => missed(row, now),
+                false => {
+                    let expired = advertisement.expires.is_some_and(|expires| expires <= now);
+                    // Its assignment is gone, or has no such occurrence any more.
+                    let is_removed = !occurrence.is_open() && stay.contains(&key.device);
+                    decision(&advertisement, &occurrence, is_member, is_removed, expired, row)
+                }
+            };
             decided.extend(decision.and_then(|decision| match decision {
                 Decision::Join => rejoin(key, row, last.get(key), advertisement.revision, now),
                 _ => decide(decision, key, row, advertisement.revision, now),
@@ -232,6 +264,7 @@ fn decision(
     advertisement: &AdvertisementRow,
     occurrence: &OccurrenceRow,
     is_member: bool,
+    is_removed: bool,
     expired: bool,
     row: Option<&ObligationRow>,
 ) -> Option<Decision> {
@@ -244,9 +277,21 @@ fn decision(
                 .then_some(Decision::Expire),
             false => (!named).then_some(Decision::Join),
         },
-        () if !occurrence.is_open() => Some(Decision::RemoveAssignment),
+        () if is_removed => Some(Decision::RemoveAssignment),
         () => Some(Decision::Leave),
     }
+}
+
+/// Whether an obligation whose occurrence a later one has passed is missed.
+fn missed(row: Option<&ObligationRow>, now: Wall) -> Option<Decision> {
+    let waits = |row: &ObligationRow| match row.state {
+        // What the machine is, it was.
+        State::NotApplicable { .. } => true,
+        // Where the device is it has not fallen due.
+        State::Waiting { why: Waiting::Time, until: Some(until) } => until > now,
+        _ => false,
+    };
+    (!row.is_some_and(waits)).then_some(Decision::Miss)
 }
 
 /// What their devices said last about those of `rows` that leaving withdrew, as far as it is stored.
@@ -269,14 +314,15 @@ async fn last_words(
     Ok(words.collect())
 }
 
-/// Those of `devices` that an open span means now.
+/// Those of `devices` that are members now of the collections of those spans that `of` picks.
 async fn members_of(
     read: &mut Read,
     occurrence: &OccurrenceRow,
     devices: &[DeviceId],
+    of: impl Fn(&Span) -> bool,
 ) -> Outcome<HashSet<DeviceId>> {
     let open: HashSet<CollectionId> =
-        occurrence.spans.iter().filter(|span| span.is_open()).map(|span| span.collection).collect();
+        occurrence.spans.iter().filter(|span| of(span)).map(|span| span.collection).collect();
     let memberships = read.membership_of_many(devices).await?;
     let member = |(_, collection): &(DeviceId, CollectionId)| open.contains(collection);
     Ok(memberships.into_iter().filter(member).map(|(device, _)| device).collect())

@@ -5,6 +5,8 @@ use muster_model::clock::Wall;
 use muster_model::id::{AdvertisementId, CollectionId, PackageId};
 use muster_model::name::Name;
 use muster_model::object::{Kind as ObjectKind, Spec};
+use muster_site_core::occurrence::in_order;
+use muster_site_core::recurrence::Here;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -51,7 +53,7 @@ impl App {
             ObjectKind::Package => package_status(read, PackageId(row.id)).await?,
             ObjectKind::Collection => collection_status(read, CollectionId(row.id)).await?,
             ObjectKind::Advertisement => {
-                advertisement_status(read, AdvertisementId(row.id), self.now()).await?
+                advertisement_status(read, AdvertisementId(row.id), &self.here()).await?
             }
             ObjectKind::MaintenanceWindow => window_status(read, row, self.now()).await?,
         };
@@ -130,11 +132,12 @@ async fn window_status(read: &mut Read, row: &ObjectRow, now: Wall) -> Outcome<O
 async fn advertisement_status(
     read: &mut Read,
     id: AdvertisementId,
-    now: Wall,
+    here: &Here<'_>,
 ) -> Outcome<Option<Value>> {
+    let now = here.now;
     let Some(row) = read.advertisement_load(id).await? else { return Ok(None) };
     let occurrences = read.occurrence_list(id).await?;
-    let shown = super::accounting::shown(&occurrences, now);
+    let shown = in_order(&occurrences, here);
     let targeted = match shown.as_slice() {
         [] => 0,
         shown => read.accounting_sums(id, shown).await?.targeted,

@@ -9,7 +9,7 @@ use muster_model::object::Kind as ObjectKind;
 use muster_model::window::Window;
 use muster_site_core::accounting::{Marked, Marks, marks};
 use muster_site_core::obligation::ObligationRow;
-use muster_site_core::occurrence::{Interval, OccurrenceRow};
+use muster_site_core::occurrence::{Interval, OccurrenceRow, in_order};
 use muster_site_core::targeting::{LiveAdvertisement, conflicts, tag};
 use muster_site_core::why::{Inputs, Verdict, why};
 
@@ -45,7 +45,7 @@ impl App {
         let occurrences = read.occurrence_list(id).await?;
         let intervals = intervals(read, device, &occurrences).await?;
         let rows = read.obligation_list_device(device).await?;
-        let shown = super::accounting::shown(&occurrences, now);
+        let shown = in_order(&occurrences, &self.here());
         let (occurrence, obligation) = newest(&occurrences, &shown, &intervals, &rows, id);
         let told = self.told(read, &found, &live).await?;
         let too_short = too_short(read, &row, &live, &collection, &told.windows, now).await?;
@@ -153,7 +153,7 @@ async fn too_short(
     Ok(muster_site_core::window::too_short(collection, windows, program, grace, now))
 }
 
-async fn intervals(
+pub(crate) async fn intervals(
     read: &mut Read,
     device: DeviceId,
     occurrences: &[OccurrenceRow],

@@ -130,10 +130,15 @@ async fn settle(app: Arc<App>) {
     note("settle", app.unsettle_all().await);
     note("settle", app.hold_all_forked().await);
     loop {
+        let mut next = None;
         if !app.components.is_paused(Component::Settlement) {
+            let turned = app.turn_occurrences().await;
+            next = turned.as_ref().ok().copied().flatten();
+            note("settle", turned.map(drop));
             note("settle", app.settle().await);
         }
-        poked(&app.pokes.settle, SETTLE_EVERY).await;
+        let next = next.map_or(SETTLE_EVERY, |next| next.since(app.now()));
+        poked(&app.pokes.settle, next.min(SETTLE_EVERY)).await;
         note("settle", app.unsettle_expired().await);
     }
 }

@@ -1,0 +1,275 @@
+use std::time::Duration;
+
+use muster_model::policy::Offer;
+use muster_model::state::Waiting;
+use serde_json::json;
+
+use super::*;
+use crate::input::Input;
+use crate::saved::Saved;
+use crate::world::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn nightly(n: u32) -> Key {
+    let occurrence = format!("nightly#{n}").parse().unwrap();
+    Key { advertisement: advertisement(1), occurrence }
+}
+
+/// An offer of `ad-1` each day at noon and some seconds, from the day after the world began on.
+fn daily(world: &mut World) -> Offer {
+    let offer = world.hello(1);
+    by_rule(offer, "DTSTART:20270116T080000Z RRULE:FREQ=DAILY", NOON.plus(24 * HOUR))
+}
+
+/// The offer with this rule instead, whose first occurrence is due at `first`.
+fn by_rule(mut offer: Offer, every: &str, first: Wall) -> Offer {
+    let occurrence = nightly(1).occurrence;
+    offer.occurrences = vec![Due { occurrence, at: Some(At::Instant(first)) }];
+    let assignment = Name::new("nightly").unwrap();
+    offer.recurrences = vec![Recurrence { assignment, every: every.parse().unwrap() }];
+    offer
+}
+
+/// The states of the first occurrences.
+#[track_caller]
+fn check(world: &World, expected: &[&str]) {
+    let states: Vec<String> =
+        (1..).map(|n| world.state(&nightly(n))).take_while(|state| state != "(none)").collect();
+    let words: Vec<&str> =
+        states.iter().map(|state| state.split(" until").next().unwrap()).collect();
+    assert_eq!(words, expected);
+}
+
+/// Programs are gone again by the next occurrence, so that each one runs.
+fn forgetful(world: &mut World) {
+    use crate::input::Found::{Absent, Present};
+    world.answers.found.extend((0..20).flat_map(|_| [Absent, Present]));
+}
+
+#[test]
+fn each_occurrence_runs_at_its_time_and_the_next_one_opens() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let offer = daily(&mut world);
+    world.offer(vec![offer]);
+    check(&world, &["waiting(time"]);
+    world.pass(24 * HOUR);
+    check(&world, &["succeeded(detected)", "waiting(time"]);
+    world.pass(24 * HOUR);
+    check(&world, &["succeeded(detected)", "succeeded(detected)", "waiting(time"]);
+    assert_eq!(world.armed().len(), 2);
+}
+
+#[test]
+fn a_device_cut_off_from_its_site_goes_on_by_the_rule() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let offer = daily(&mut world);
+    world.offer(vec![offer]);
+    world.answers.site_down = true;
+    world.pass(5 * 24 * HOUR);
+    check(
+        &world,
+        &["succeeded(detected)"; 5].into_iter().chain(["waiting(time"]).collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn many_missed_ones_make_one_late_run_and_each_is_accounted_for() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let offer = daily(&mut world);
+    world.offer(vec![offer]);
+    // Off for four days and a half; the site tells the time when it is heard again.
+    world.now.wall = world.now.wall.plus(108 * HOUR);
+    world.reboot();
+    let site_time = Some(NOON.plus(108 * HOUR));
+    world.give(Input::NothingNew { site_time });
+    world.serve();
+    let missed = "expired(missed)";
+    check(&world, &[missed, missed, missed, "succeeded(detected)", "waiting(time"]);
+    assert_eq!(world.armed().len(), 1);
+    assert_eq!(world.story(&nightly(2)), [missed]);
+}
+
+#[test]
+fn an_unstarted_one_ends_missed_when_the_next_falls_due_and_a_running_one_goes_on() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    world.answers.mute = true;
+    let offer = daily(&mut world);
+    world.offer(vec![offer]);
+    world.pass(30 * HOUR);
+    world.answers.conditions.push_back(Some(Waiting::Disk));
+    world.pass(18 * HOUR);
+    assert_eq!(world.state(&nightly(1)), "expired(missed)");
+
+    let mut world = World::new();
+    forgetful(&mut world);
+    world.answers.endless = true;
+    let offer = world.package(1, program(json!({})), false);
+    let offer = by_rule(offer, "DTSTART:20270116T080000Z RRULE:FREQ=DAILY", NOON.plus(24 * HOUR));
+    world.offer(vec![offer]);
+    world.pass(72 * HOUR);
+    check(&world, &["running(attempt 1)", "expired(missed)", "waiting(turn)", "waiting(time"]);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_years_runs_nothing_twice_and_skips_nothing() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let offer = daily(&mut world);
+    world.offer(vec![offer]);
+    world.pass(24 * HOUR);
+    for years in [-20_i64, 10] {
+        world.now.wall = Wall(world.now.wall.0 + years * 365 * 86_400_000);
+        world.give(Input::Tick);
+        world.serve();
+        world.reboot();
+        world.serve();
+    }
+    check(&world, &["succeeded(detected)", "waiting(time"]);
+    world.pass(24 * HOUR);
+    check(&world, &["succeeded(detected)", "succeeded(detected)", "waiting(time"]);
+    assert_eq!(world.armed().len(), 2);
+}
+
+#[test]
+fn a_trusted_time_that_goes_back_opens_nothing_again() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let offer = daily(&mut world);
+    world.offer(vec![offer]);
+    world.pass(72 * HOUR);
+    let before = world.armed().len();
+    // A journal of yesterday's time, today's obligations: a power cut took the last memory.
+    world.now.elapsed = muster_model::clock::Elapsed(0);
+    world.restart();
+    world.pass(95 * HOUR);
+    assert_eq!(world.armed().len(), before);
+    world.pass(2 * HOUR);
+    assert_eq!(world.armed().len(), before + 1);
+}
+
+#[test]
+fn a_rule_that_was_edited_moves_what_has_not_fallen_due() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let offer = daily(&mut world);
+    world.offer(vec![offer.clone()]);
+    world.answers.site_down = true;
+    world.pass(48 * HOUR);
+    check(&world, &["succeeded(detected)", "succeeded(detected)", "waiting(time"]);
+    // The site, not having heard, lists the first two; hourly from the second on.
+    let mut hourly =
+        by_rule(offer, "DTSTART:20270117T083000Z RRULE:FREQ=HOURLY", NOON.plus(24 * HOUR));
+    hourly.revision = 2;
+    let second =
+        Due { occurrence: nightly(2).occurrence, at: Some(At::Instant(NOON.plus(48 * HOUR))) };
+    hourly.occurrences.push(second);
+    world.offer(vec![hourly]);
+    assert_eq!(world.state(&nightly(3)), "waiting(time until 2027-01-17T08:30:00Z)");
+    world.pass(HOUR / 2);
+    assert_eq!(world.state(&nightly(3)), "succeeded(detected)");
+}
+
+#[test]
+fn after_a_rule_has_ended_or_expired_nothing_more_opens() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let first = NOON.plus(24 * HOUR);
+    let offer = world.hello(1);
+    let twice = by_rule(offer, "DTSTART:20270116T080000Z RRULE:FREQ=DAILY;COUNT=2", first);
+    world.offer(vec![twice]);
+    world.pass(96 * HOUR);
+    check(&world, &["succeeded(detected)", "succeeded(detected)"]);
+
+    let mut world = World::new();
+    let mut offer = daily(&mut world);
+    offer.expires = Some(NOON.plus(47 * HOUR));
+    world.offer(vec![offer]);
+    world.pass(96 * HOUR);
+    check(&world, &["succeeded(detected)"]);
+}
+
+#[test]
+fn what_is_not_for_the_platform_stays_so_when_its_time_is_over() {
+    let mut world = World::new();
+    let windows = program(json!({"platform": "windows"}));
+    let offer = world.package(1, windows, false);
+    let offer = by_rule(offer, "DTSTART:20270116T080000Z RRULE:FREQ=DAILY", NOON.plus(24 * HOUR));
+    world.offer(vec![offer]);
+    world.pass(49 * HOUR);
+    check(&world, &["not-applicable(platform)"; 3]);
+    let over = |key: &Key| world.agent.obligations[key].stage == Stage::Over;
+    assert!(over(&nightly(1)) && !over(&nightly(2)));
+}
+
+#[test]
+fn a_lost_memory_goes_on_from_the_number_that_the_site_names() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let mut offer = daily(&mut world);
+    offer.occurrences = vec![
+        Due { occurrence: nightly(7).occurrence, at: Some(At::Instant(NOON)) },
+        Due { occurrence: nightly(8).occurrence, at: Some(At::Instant(NOON.plus(24 * HOUR))) },
+    ];
+    world.offer(vec![offer]);
+    assert_eq!(world.state(&nightly(7)), "succeeded(detected)");
+    world.pass(24 * HOUR);
+    assert_eq!(world.state(&nightly(8)), "succeeded(detected)");
+    assert!(world.state(&nightly(9)).starts_with("waiting(time"));
+}
+
+#[test]
+fn old_occurrences_are_let_go_of_and_never_made_again() {
+    let mut world = World::new();
+    world.lawless = true;
+    let mut offer = world.hello(1);
+    offer.program = program(json!({})).name;
+    let hourly = by_rule(offer, "DTSTART:20270115T090000Z RRULE:FREQ=HOURLY", NOON.plus(HOUR));
+    world.policy.settings.set("keepRelieved", muster_model::period::Period::hours(6)).unwrap();
+    world.offer(vec![hourly]);
+    world.pass(72 * HOUR);
+    let kept = world.agent.obligations.len();
+    assert!(kept <= ENDED_KEPT + 8, "{kept} kept");
+    assert_eq!(world.journal.saved.obligations.len(), kept);
+    world.advance_policy();
+    world.serve();
+    assert_eq!(world.state(&nightly(1)), "(none)");
+}
+
+#[test]
+fn rows_without_a_rule_are_written_as_before() {
+    let mut world = World::new();
+    let offer = world.hello(1);
+    world.offer(vec![offer]);
+    let saved: &Saved = &world.journal.saved;
+    let json = serde_json::to_value(&saved.obligations[0]).unwrap();
+    assert!(json.get("times").is_none(), "{json}");
+}
+
+#[test]
+fn a_device_behind_the_clock_of_its_site_skips_nothing() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let west = jiff::tz::TimeZone::fixed(jiff::tz::Offset::constant(-8));
+    world.give(Input::ZoneChanged(west));
+    let every = "DTSTART:20270115T090000 RRULE:FREQ=HOURLY";
+    let offer = world.hello(1);
+    let mut offer = by_rule(offer, every, NOON);
+    let due = |n: u32| Due {
+        occurrence: nightly(n).occurrence,
+        at: Some(At::Local(jiff::civil::date(2027, 1, 15).at(8 + n as i8, 0, 0, 0))),
+    };
+    offer.occurrences = vec![due(1)];
+    world.offer(vec![offer.clone()]);
+    // Three hours later the site is at the third; here it is three in the morning.
+    world.pass(3 * HOUR);
+    offer.occurrences = vec![due(3), due(4)];
+    world.offer(vec![offer]);
+    check(&world, &["waiting(time"]);
+    world.pass(7 * HOUR);
+    check(&world, &["succeeded(detected)", "succeeded(detected)", "waiting(time"]);
+}
