@@ -91,6 +91,9 @@ impl ObligationRecord {
             stage,
             disputed: None,
             times: Times::default(),
+            dependencies: Vec::new(),
+            done: Vec::new(),
+            unmet: None,
         }
     }
 }

@@ -18,7 +18,7 @@ use muster_model::settings::{Setting, Settings};
 
 use crate::backoff::Jitter;
 use crate::contact::Contact;
-use crate::content::Content;
+use crate::content::{Content, Contents};
 use crate::draft::Draft;
 use crate::input::{FoundRun, Input};
 use crate::outbox::Outbox;
@@ -55,7 +55,7 @@ pub struct Agent {
     pub(crate) policy: Option<Policy>,
     pub(crate) obligations: BTreeMap<Key, ObligationRecord>,
     pub(crate) runs: BTreeMap<RunId, RunRecord>,
-    pub(crate) contents: BTreeMap<Digest, Content>,
+    pub(crate) contents: Contents,
     pub(crate) outbox: Outbox,
     pub(crate) contact: Contact,
     pub(crate) asked: BTreeMap<Key, Asked>,

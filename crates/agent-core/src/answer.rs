@@ -46,7 +46,7 @@ impl Agent {
     fn manifest_of(&self, key: &Key) -> Option<Digest> {
         let record = self.obligations.get(key)?;
         let of_run = self.run_of(key).map(|run| run.manifest);
-        of_run.or(record.package.as_ref().map(|package| package.manifest))
+        of_run.or(record.part().map(|part| part.package.manifest))
     }
 
     /// Takes what stands in the way of a start, or that nothing does.
@@ -90,8 +90,9 @@ impl Agent {
     fn detected_before(&mut self, draft: &mut Draft, key: &Key, found: &Found) {
         let Some(record) = self.obligations.get(key) else { return };
         let content = self.manifest_of(key).and_then(|manifest| self.contents.get(&manifest));
+        let name = record.part().map_or("", |part| part.program);
         let program = content.and_then(|content| match &content.record.standing {
-            ContentStanding::Ready { manifested } => manifested.program(&record.program),
+            ContentStanding::Ready { manifested } => manifested.program(name),
             _ => None,
         });
         let ran = record.attempts > record.uncounted;
@@ -100,12 +101,13 @@ impl Agent {
             None => None,
         };
         match met {
-            None => self.end(draft, key, cannot_tell(found, None), Told::default()),
+            None => self.part_ended(draft, key, cannot_tell(found, None).into(), Told::default()),
             Some(true) => {
                 self.fired.note(Branch::AlreadyPresent);
                 let rule = if ran { EvidenceKind::Detected } else { EvidenceKind::AlreadyPresent };
                 let evidence = Evidence { rule, exit_code: None };
-                self.end(draft, key, State::Succeeded { evidence }, Told::default());
+                let succeeded = State::Succeeded { evidence };
+                self.part_succeeded(draft, key, succeeded.into(), Told::default());
             }
             Some(false) => self.set_stage(draft, key, Stage::Checking),
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use muster_model::id::Incarnation;
 use muster_model::message::RunId;
 use muster_model::package::{Detection, Program};
+use muster_model::parameter::Values;
 use muster_model::settings::Setting;
 use muster_model::state::{Interruption, Rule, State, Waiting};
 
@@ -41,8 +42,9 @@ impl Agent {
     ) {
         let Some(record) = self.obligations.get(key) else { return };
         let (attempt, launch) = (record.attempts + 1, record.launches + 1);
-        let Some(package) = &record.package else { return };
-        let manifest = package.manifest;
+        let Some(part) = record.part() else { return };
+        let manifest = part.package.manifest;
+        let parameters = self.values_of(key, &program);
         let Some(run) = self.run_id(self.identity.incarnation, key, attempt) else { return };
         let run = RunRecord {
             run,
@@ -55,6 +57,7 @@ impl Agent {
             manifest,
             stopped: false,
             told_in: None,
+            parameters,
         };
         self.start_run(draft, run);
         self.report(draft, key, State::Running { attempt }, Told::of_run(self.run_of(key)));
@@ -63,8 +66,13 @@ impl Agent {
     fn start_run(&mut self, draft: &mut Draft, run: RunRecord) {
         let trusted = self.trusted(draft.now);
         let start_by = self.latest_start(&run.key, &run.program, trusted);
+        let grace = match run.program.grace {
+            Some(declared) => declared.duration(),
+            None => self.setting(Setting::TermGrace),
+        };
         let Some(record) = self.obligations.get_mut(&run.key) else { return };
-        let Some(package) = record.package.clone() else { return };
+        let Some(part) = record.part_of_run(&run) else { return };
+        let (package, dependency) = (part.package.clone(), part.dependency.is_some());
         record.attempts = run.attempt;
         record.launches = 0;
         record.user.starts = None;
@@ -81,8 +89,11 @@ impl Agent {
             program: run.program.clone(),
             detection: run.detection.clone(),
             boot: run.boot.clone(),
-            grace: self.setting(Setting::TermGrace),
+            grace,
             start_by: start_by.map(|latest| draft.now.elapsed.plus(latest.since(trusted))),
+            parameters: run.parameters.clone(),
+            dependency,
+            dependencies: record.dependencies.clone(),
         };
         draft.effect(Effect::Arm(Box::new(launch)));
         self.set_stage(draft, &run.key, Stage::Running { run: run.run });
@@ -241,10 +252,11 @@ impl Agent {
         outcome: Outcome,
         exit: Option<&Exit>,
     ) {
-        if let Some(record) = self.obligations.get_mut(&run.key) {
-            record.disputed = outcome.disputed;
+        let told = Told::of(run.run, exit);
+        match &outcome.state {
+            State::Succeeded { .. } => self.part_succeeded(draft, &run.key, outcome, told),
+            _ => self.part_ended(draft, &run.key, outcome, told),
         }
-        self.end(draft, &run.key, outcome.state, Told::of(run.run, exit));
         self.conclude(draft, run);
     }
 
@@ -306,6 +318,7 @@ impl Agent {
         let Some(run) = self.run_id(before, key, attempt) else { return };
         let (boot, launch, stopped, told_in) = (self.memory.boot.clone(), 0, false, None);
         let key = key.clone();
+        let parameters = Values::new();
         let record = RunRecord {
             run,
             key,
@@ -317,6 +330,7 @@ impl Agent {
             manifest,
             stopped,
             told_in,
+            parameters,
         };
         draft.write(Write::Run(Box::new(record.clone())));
         draft.effect(Effect::Inspect(run));

@@ -8,7 +8,7 @@ use muster_model::digest::Digest;
 use muster_model::policy::PinnedPackage;
 use muster_model::settings::Setting;
 use muster_model::state::{Rule, State, Waiting, Word};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::agent::Agent;
 use crate::backoff::Backoff;
@@ -18,6 +18,9 @@ use crate::report::Told;
 use crate::saved::{ContentRecord, ContentStanding, Key, ObligationRecord, Stage};
 use crate::sometimes::Branch;
 use crate::step::{Effect, Write};
+
+/// Content by the digest of its manifest.
+pub(crate) type Contents = BTreeMap<Digest, Content>;
 
 /// A package's content: its row, and what a restart may forget.
 #[derive(Clone, Debug)]
@@ -105,7 +108,7 @@ impl Agent {
             .obligations
             .values()
             .filter(|record| needs_content(record))
-            .filter_map(|record| record.package.as_ref().map(|package| package.manifest))
+            .flat_map(|record| record.manifests())
             .collect();
         let unneeded: Vec<Digest> =
             self.contents.keys().filter(|manifest| !needed.contains(manifest)).copied().collect();
@@ -204,7 +207,7 @@ impl Agent {
             .obligations
             .values()
             .filter(|record| record.stage == Stage::Fetching)
-            .filter(|record| record.package.as_ref().is_some_and(|p| p.manifest == manifest))
+            .filter(|record| record.manifests().any(|one| one == manifest))
             .map(|record| record.key.clone())
             .collect();
         for key in fetching {

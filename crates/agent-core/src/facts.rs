@@ -2,15 +2,17 @@
 
 use muster_model::facts::Facts;
 use muster_model::message::Body;
-use muster_model::state::{State, Word};
+use muster_model::state::{NotApplicable, State};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
+use crate::part::meets;
 use crate::report::Told;
-use crate::saved::{Key, Stage};
+use crate::saved::{Key, ObligationRecord, Stage};
 
 impl Agent {
-    /// The facts changed: what is not for this platform is looked at again if the platform changed.
+    /// The facts changed: what is not for this platform is looked at again if the platform changed,
+    /// what lacks a requirement once that holds.
     pub(crate) fn facts_changed(&mut self, draft: &mut Draft, facts: Facts) {
         if facts == self.memory.facts {
             return;
@@ -24,17 +26,17 @@ impl Agent {
         let moved = platform(&facts) != platform(&self.memory.facts);
         self.memory.facts = facts;
         draft.memory = true;
-        if !moved {
-            return;
-        }
-        let rest: Vec<Key> = self
-            .obligations
-            .values()
-            .filter(|record| {
-                record.stage != Stage::Over && record.reported.word() == Word::NotApplicable
-            })
-            .map(|record| record.key.clone())
-            .collect();
+        let facts = &self.memory.facts;
+        let again = |record: &&ObligationRecord| match &record.reported {
+            _ if record.stage == Stage::Over => false,
+            State::NotApplicable { why: NotApplicable::Requirement } => {
+                record.unmet.as_ref().is_none_or(|unmet| meets(unmet, facts))
+            }
+            State::NotApplicable { .. } => moved,
+            _ => false,
+        };
+        let rest: Vec<Key> =
+            self.obligations.values().filter(again).map(|record| record.key.clone()).collect();
         for key in rest {
             self.report(draft, &key, State::Accepted, Told::default());
         }

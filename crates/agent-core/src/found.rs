@@ -10,9 +10,11 @@
 //! else                                               the site has its outcome: the folder goes
 //! ```
 //!
+//! A run of a dependency is none of the advertised program: its obligation ends `interrupted(memory-lost)`.
+//!
 //! A program that was never entered was not started: only the account can make it count.
 
-use muster_model::state::{State, Word};
+use muster_model::state::{Interruption, State, Word};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
@@ -37,7 +39,9 @@ impl Agent {
         found.sort_by_key(|one| std::cmp::Reverse((one.launch.attempt, one.has_begun())));
         for one in found {
             let known = self.obligations.get(&one.launch.key);
-            if counts(known, &one) {
+            if counts(known, &one) && one.launch.dependency {
+                self.lose_dependency(draft, one);
+            } else if counts(known, &one) {
                 self.follow_again(draft, one.launch);
             } else if one.evidence != RunEvidence::Alive {
                 draft.effect(Effect::Discard(one.launch.run));
@@ -61,6 +65,7 @@ impl Agent {
         record.program = launch.program.name.to_string();
         record.attempts = attempt;
         record.uncounted = launch.uncounted;
+        record.went_before(launch.dependencies.clone());
         if detects(&launch.program, launch.detection.as_ref()) {
             self.want_content(draft, &launch.package);
         }
@@ -74,6 +79,28 @@ impl Agent {
         }
         if self.policy.is_some() {
             draft.effect(Effect::Inspect(run));
+        }
+    }
+
+    /// A run of what goes before the advertised program: how far its obligation had come went with the
+    /// journal, so the obligation ends here, as it does where only the account knows of the run.
+    fn lose_dependency(&mut self, draft: &mut Draft, found: FoundRun) {
+        let FoundRun { launch, evidence, .. } = found;
+        self.fired.note(Branch::FoundAgain);
+        let (key, trusted) = (launch.key, self.trusted(draft.now));
+        let record = self.obligations.entry(key.clone()).or_insert_with(|| {
+            ObligationRecord::told(key.clone(), launch.revision, 0, State::Targeted, trusted)
+        });
+        record.name.clone_from(&launch.advertisement_name);
+        record.revision = launch.revision;
+        record.attempts = launch.attempt;
+        record.uncounted = launch.uncounted;
+        draft.obligations.insert(key.clone());
+        let lost = State::Interrupted { cause: Interruption::MemoryLost };
+        let told = Told { run: Some(launch.run), ..Told::default() };
+        self.end(draft, &key, lost, told);
+        if evidence != RunEvidence::Alive {
+            draft.effect(Effect::Discard(launch.run));
         }
     }
 
@@ -127,6 +154,7 @@ impl RunRecord {
             manifest: launch.package.manifest,
             stopped: false,
             told_in: None,
+            parameters: launch.parameters,
         }
     }
 }

@@ -233,10 +233,10 @@ pub struct FoundRun {
 pub struct Exit {
     /// How.
     pub ending: Ending,
-    /// The tail of its output.
+    /// The beginning and the end of its output.
     #[serde(default)]
     pub output: String,
-    /// What its result file says, if it left a readable one.
+    /// What its result file says, if it left one.
     #[serde(default)]
     pub result: Option<RunResult>,
 }
@@ -267,7 +267,7 @@ pub enum Ending {
 }
 
 /// What a program said of itself in its result file.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunResult {
     /// Success or failure, if it said.
@@ -279,4 +279,28 @@ pub struct RunResult {
     /// A line for people.
     #[serde(default)]
     pub description: String,
+    /// The form of the file.
+    #[serde(default, skip_serializing_if = "ResultForm::is_json")]
+    pub form: ResultForm,
+    /// The file could not be read, or is about something else: what was wrong with it. It says nothing
+    /// about the run then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignored: Option<String>,
+}
+
+/// The form of a result file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResultForm {
+    /// A JSON document.
+    #[default]
+    Json,
+    /// A status MIF.
+    StatusMif,
+}
+
+impl ResultForm {
+    fn is_json(&self) -> bool {
+        *self == ResultForm::Json
+    }
 }

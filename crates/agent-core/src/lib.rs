@@ -23,6 +23,7 @@ mod moves;
 mod obligation;
 mod outbox;
 mod outcome;
+mod part;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod policy;

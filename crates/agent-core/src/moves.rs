@@ -2,12 +2,14 @@
 
 use muster_model::advertisement::At;
 use muster_model::clock::Wall;
+use muster_model::policy::PinnedPackage;
 use muster_model::settings::Setting;
-use muster_model::state::{Expiry, State, Waiting};
+use muster_model::state::{Expiry, NotApplicable, State, Waiting};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
 use crate::obligation::{Move, Standing, next, offered};
+use crate::part::already_ran;
 use crate::report::Told;
 use crate::saved::{Key, ObligationRecord, Stage};
 use crate::schedule::noted;
@@ -46,6 +48,9 @@ fn is_condition(why: Waiting) -> bool {
             | Waiting::User
             | Waiting::Notice
             | Waiting::Restart
+            | Waiting::Power
+            | Waiting::Link
+            | Waiting::RunAs
             | Waiting::Turn
             | Waiting::Outbox
     )
@@ -136,7 +141,7 @@ impl Agent {
     pub(crate) fn standing(&self, key: &Key, trusted: Wall) -> Option<Standing<'_>> {
         let record = self.obligations.get(key)?;
         let asked = self.asked.get(key);
-        let manifest = record.package.as_ref().map(|package| package.manifest);
+        let manifest = record.part().map(|part| part.package.manifest);
         Some(Standing {
             device: self.identity.device,
             late_after: self.setting(Setting::LateAfter),
@@ -144,6 +149,8 @@ impl Agent {
             record,
             policy: self.policy.as_ref(),
             content: manifest.and_then(|manifest| self.contents.get(&manifest)),
+            contents: &self.contents,
+            others: &self.obligations,
             facts: &self.memory.facts,
             boot: &self.memory.boot,
             zone: &self.zone,
@@ -177,6 +184,16 @@ impl Agent {
                 self.set_stage(draft, key, Stage::Idle);
                 self.report(draft, key, state, Told::default());
             }
+            Move::Unmet(requirement) => {
+                self.fired.note(Branch::Unmet);
+                if let Some(record) = self.obligations.get_mut(key) {
+                    record.unmet = Some(requirement);
+                }
+                self.set_stage(draft, key, Stage::Idle);
+                let state = State::NotApplicable { why: NotApplicable::Requirement };
+                self.report(draft, key, state, Told::default());
+            }
+            Move::Skip => self.part_succeeded(draft, key, already_ran().into(), Told::default()),
             Move::Wait { why, until } => self.wait(draft, key, why, until),
             Move::Fetch { wait } => self.fetch(draft, key, wait),
             Move::Detect(detection) => {
@@ -264,9 +281,8 @@ impl Agent {
             _ => false,
         };
         let entered = record.stage != Stage::Fetching;
-        if let Some(package) = record.package.clone() {
-            self.want_content(draft, &package);
-        }
+        let packages: Vec<PinnedPackage> = record.packages().cloned().collect();
+        packages.iter().for_each(|package| self.want_content(draft, package));
         if recalled {
             return;
         }

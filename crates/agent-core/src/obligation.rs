@@ -14,6 +14,7 @@
 //! as one likes, after any input and after any restart, and only [`Move::Stay`] follows when nothing
 //! changed. Everything that forbids a start is looked at again right before [`Move::Arm`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -23,14 +24,13 @@ use muster_model::facts::Facts;
 use muster_model::id::{BootId, DeviceId};
 use muster_model::package::{Detection, Program};
 use muster_model::policy::{Due, Offer, Policy, Recurrence};
-use muster_model::state::{
-    Expiry, Interruption, NotApplicable, Rule, State, Waiting, Withdrawal, Word,
-};
+use muster_model::state::{Expiry, Interruption, Rule, State, Waiting, Withdrawal, Word};
 
-use crate::content::Content;
+use crate::content::{Content, Contents};
 use crate::input::Manifested;
 use crate::outcome::{detects, failed};
-use crate::saved::{ContentStanding, ObligationRecord, Stage};
+use crate::part::{Known, manifested, part_of, ran_before};
+use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
 use crate::schedule::{Start, late, start};
 use crate::user::{announced, fits};
 use crate::window::Calendar;
@@ -41,7 +41,12 @@ pub(crate) struct Standing<'a> {
     pub(crate) device: DeviceId,
     pub(crate) record: &'a ObligationRecord,
     pub(crate) policy: Option<&'a Policy>,
+    /// The content of the part that is next or at work.
     pub(crate) content: Option<&'a Content>,
+    /// All content.
+    pub(crate) contents: &'a Contents,
+    /// All obligations of the device.
+    pub(crate) others: &'a BTreeMap<Key, ObligationRecord>,
     pub(crate) facts: &'a Facts,
     pub(crate) boot: &'a BootId,
     pub(crate) zone: &'a TimeZone,
@@ -91,6 +96,10 @@ pub(crate) enum Move {
     Rest(State),
     /// It is over in the state that it rests in.
     Close,
+    /// It is not for this machine until this requirement holds.
+    Unmet(String),
+    /// The part at work ran before, and need not run again.
+    Skip,
     /// Something forbids a start; `until` is when that ends, if it is known.
     Wait { why: Waiting, until: Option<Wall> },
     /// Its content is fetched; `wait`: what that waits for.
@@ -165,18 +174,10 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
     if let Some(why) = forbidden(standing, offer) {
         return Move::Wait { why, until: None };
     }
-    let manifested = match manifest_of(standing) {
-        Ok(manifested) => manifested,
+    let Known { program, manifested } = match part_of(standing, offer) {
+        Ok(known) => known,
         Err(next) => return next,
     };
-    let name = &standing.record.program;
-    let Some(program) = manifested.program(name) else {
-        let detail = format!("the package has no program called `{name}`");
-        return Move::End(failed(Rule::NoSuchProgram, None, detail));
-    };
-    if program.platform.as_deref().is_some_and(|wanted| !standing.facts.is_platform(wanted)) {
-        return Move::Rest(State::NotApplicable { why: NotApplicable::Platform });
-    }
     if let Some(next) = late(standing, offer, at) {
         return next;
     }
@@ -226,6 +227,9 @@ fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manife
         (None, None) => next(),
     };
     let detection = manifested.detection.as_ref();
+    if ran_before(standing, program, detection) {
+        return Move::Skip;
+    }
     match &standing.record.stage {
         Stage::Checking if standing.cleared => checked(&|| Move::Arm {
             program: Box::new(program.clone()),
@@ -258,10 +262,12 @@ fn next_recalled(standing: &Standing<'_>) -> Move {
     let lost = Move::End(State::Interrupted { cause: Interruption::MemoryLost });
     let same_revision =
         offered(standing).is_ok_and(|(offer, _)| offer.revision == standing.record.revision);
-    if standing.record.package.is_none() || !same_revision {
+    // Which part was running is not known, and a run is not judged by another one's rules.
+    let parts = !standing.record.dependencies.is_empty();
+    let Some(package) = standing.record.package.as_ref().filter(|_| same_revision && !parts) else {
         return lost;
-    }
-    let manifested = match manifest_of(standing) {
+    };
+    let manifested = match manifested(standing.contents, package) {
         Ok(manifested) => manifested,
         Err(Move::End(_)) => return lost,
         Err(next) => return next,
@@ -343,22 +349,12 @@ pub(crate) fn stale_from(offer: &Offer, policy: &Policy, heard: Option<Wall>) ->
     }
 }
 
-/// What is known of the package's programs, or what must happen before anything is.
-fn manifest_of<'a>(standing: &Standing<'a>) -> Result<&'a Manifested, Move> {
-    let Some(content) = standing.content else { return Err(Move::Fetch { wait: None }) };
-    match &content.record.standing {
-        ContentStanding::Ready { manifested } => Ok(manifested),
-        ContentStanding::Refused { rule, why } => Err(Move::End(failed(*rule, None, why.clone()))),
-        ContentStanding::Fetching => {
-            content.manifested.as_ref().ok_or(Move::Fetch { wait: content.wait })
-        }
-    }
-}
-
+/// The content of each part comes before the first of them begins.
 fn still_fetching(standing: &Standing<'_>) -> Option<Move> {
-    let content = standing.content?;
-    let fetching = content.record.standing == ContentStanding::Fetching;
-    fetching.then_some(Move::Fetch { wait: content.wait })
+    let mut contents = standing.record.manifests().map(|one| standing.contents.get(&one));
+    let fetching = |content: &&Content| content.record.standing == ContentStanding::Fetching;
+    let missing = contents.find(|content| content.as_ref().is_none_or(fetching))?;
+    Some(Move::Fetch { wait: missing.and_then(|content| content.wait) })
 }
 
 #[cfg(test)]

@@ -1,13 +1,13 @@
 //! Judging: how an attempt ended, from its exit record, its result file and detection.
 //!
-//! Pure functions over evidence. Where detection exists it judges; otherwise the result file, then the
-//! exit code. Evidence that contradicts itself is decided by that order all the same, and marked
+//! Pure functions over evidence. Where detection exists it judges; otherwise the result file (JSON or a
+//! status MIF), then the exit code. Evidence that contradicts itself is decided by that order all the same, and marked
 //! disputed.
 
 use muster_model::package::{Achieves, AfterRunning, Detection, Program, Rerun};
 use muster_model::state::{Evidence, EvidenceKind, Failure, Interruption, Rule, State};
 
-use crate::input::{Ending, Exit, Found};
+use crate::input::{Ending, Exit, Found, ResultForm};
 
 /// `EX_TEMPFAIL` of sysexits.h: what a program that takes a package manager's lock exits with when
 /// somebody else held it, and nothing was done.
@@ -137,7 +137,7 @@ pub(crate) fn judge(
     }
 }
 
-/// What the run says of itself: its result file, then its exit code.
+/// What the run says of itself: its result file, JSON or a status MIF, then its exit code.
 fn claim(program: &Program, exit: &Exit) -> Outcome {
     let code = match &exit.ending {
         Ending::Exited { code } => *code,
@@ -152,16 +152,21 @@ fn claim(program: &Program, exit: &Exit) -> Outcome {
     let good = program.success_codes.contains(&code) || program.restart_codes.contains(&code);
     let said = exit.result.as_ref();
     let description = said.map(|result| result.description.clone()).unwrap_or_default();
+    let ignored = said.and_then(|result| result.ignored.clone());
+    let (file, evidence, rule) = match said.map(|result| result.form).unwrap_or_default() {
+        ResultForm::Json => ("result file", EvidenceKind::ResultFile, Rule::ResultFile),
+        ResultForm::StatusMif => ("status MIF", EvidenceKind::StatusMif, Rule::StatusMif),
+    };
     let succeeded = |rule| State::Succeeded { evidence: Evidence { rule, exit_code: Some(code) } };
     match said.and_then(|result| result.succeeded) {
         Some(true) => Outcome {
-            state: succeeded(EvidenceKind::ResultFile),
-            disputed: (!good)
-                .then(|| format!("the result file says success, the exit code is {code}")),
+            state: succeeded(evidence),
+            disputed: (!good).then(|| format!("the {file} says success, the exit code is {code}")),
         },
-        Some(false) => failed(Rule::ResultFile, Some(code), description).into(),
-        None if good => succeeded(EvidenceKind::ExitCode).into(),
-        None => failed(Rule::ExitCode, Some(code), description).into(),
+        Some(false) => failed(rule, Some(code), description).into(),
+        // A word that nobody could read may have been another one.
+        None if good => Outcome { state: succeeded(EvidenceKind::ExitCode), disputed: ignored },
+        None => failed(Rule::ExitCode, Some(code), ignored.unwrap_or(description)).into(),
     }
 }
 

@@ -131,6 +131,9 @@ impl Agent {
         let Some(policy) = self.policy.clone() else { return };
         for offer in &policy.advertisements {
             self.content_signed_anew(draft, &offer.package);
+            for one in &offer.dependencies {
+                self.content_signed_anew(draft, &one.package);
+            }
             for due in &offer.occurrences {
                 self.match_offer(draft, offer, due);
             }
@@ -152,7 +155,7 @@ impl Agent {
             record.offered_again(offer);
             draft.obligations.insert(key.clone());
         }
-        if record.stage != Stage::Over && record.signed_anew(&offer.package) {
+        if record.stage != Stage::Over && record.signed_anew(offer) {
             draft.obligations.insert(key.clone());
         }
         match &record.stage {
@@ -169,6 +172,10 @@ impl Agent {
             _ if record.revision != offer.revision => {
                 self.fired.note(Branch::Moved);
                 self.follow(draft, &key, offer);
+            }
+            _ if record.dependencies != offer.dependencies => {
+                record.pin(offer);
+                draft.obligations.insert(key);
             }
             _ => {}
         }
@@ -214,6 +221,7 @@ impl Agent {
         record.revision = offer.revision;
         record.package = Some(offer.package.clone());
         record.program = program.to_owned();
+        record.pin(offer);
         draft.obligations.insert(key.clone());
         if !other {
             return;
@@ -266,16 +274,23 @@ impl ObligationRecord {
         self.name = offer.name.to_string();
         self.package = Some(offer.package.clone());
         self.program = offer.program.to_string();
+        self.pin(offer);
     }
 
     /// Takes over the signatures where the bytes are the same; answers whether they are others.
-    fn signed_anew(&mut self, package: &PinnedPackage) -> bool {
-        let held = self.package.as_mut().filter(|held| held.manifest == package.manifest);
-        let Some(held) = held.filter(|held| held.signatures != package.signatures) else {
-            return false;
-        };
-        held.signatures.clone_from(&package.signatures);
-        true
+    fn signed_anew(&mut self, offer: &Offer) -> bool {
+        let pinned = offer.dependencies.iter().map(|one| &one.package).chain([&offer.package]);
+        let held = self.dependencies.iter_mut().map(|one| &mut one.package);
+        let mut signed_anew = false;
+        for held in held.chain(&mut self.package) {
+            let same = |package: &&PinnedPackage| package.manifest == held.manifest;
+            let package = pinned.clone().find(same);
+            if let Some(package) = package.filter(|new| new.signatures != held.signatures) {
+                held.signatures.clone_from(&package.signatures);
+                signed_anew = true;
+            }
+        }
+        signed_anew
     }
 
     /// An obligation that has just been offered. It is reported by its first move, in the same step.
@@ -297,6 +312,9 @@ impl ObligationRecord {
             stage: Stage::Idle,
             disputed: None,
             times: Times::default(),
+            dependencies: offer.dependencies.clone(),
+            done: Vec::new(),
+            unmet: None,
         }
     }
 }

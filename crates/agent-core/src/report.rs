@@ -5,10 +5,14 @@
 
 use std::collections::BTreeMap;
 
+use muster_model::advertisement::PackageRef;
 use muster_model::digest::Digest;
 use muster_model::facts::{Fact, Facts};
-use muster_model::message::{Body, Message, OUTPUT_TAIL_BYTES_MAX, Report, RunId};
-use muster_model::state::State;
+use muster_model::message::{
+    Body, Message, OUTPUT_BYTES_MAX, OUTPUT_HEAD_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX, Report, RunId,
+};
+use muster_model::program::Dependency;
+use muster_model::state::{NotApplicable, State};
 use muster_model::wire::batch::chain;
 
 use crate::agent::Agent;
@@ -19,8 +23,8 @@ use crate::saved::{Kept, Key};
 use crate::sometimes::Branch;
 use crate::step::Write;
 
-/// A text for people inside a message, in bytes. JSON writes a control character as six bytes; with two
-/// such texts and an output tail a report stays below 40 KiB of its 64.
+/// A text for people inside a message, in bytes. JSON writes a control character as six bytes; with three
+/// such texts and an output a report stays below 60 KiB of its 64.
 const TEXT_BYTES_MAX: usize = 1024;
 /// Facts inside a message, in bytes of their JSON; extra facts beyond it are left out.
 const FACTS_BYTES_MAX: usize = 16 * 1024;
@@ -34,7 +38,7 @@ pub(crate) struct Told {
     pub(crate) attempt_ended: Option<State>,
     /// The newest attempt's exit code.
     pub(crate) exit_code: Option<i32>,
-    /// The tail of its output.
+    /// The beginning and the end of its output.
     pub(crate) output: String,
 }
 
@@ -85,6 +89,9 @@ impl Agent {
         if record.reported == state && told.attempt_ended.is_none() {
             return;
         }
+        if !matches!(state, State::NotApplicable { why: NotApplicable::Requirement }) {
+            record.unmet = None;
+        }
         record.reported = state;
         record.since = trusted;
         self.tell(draft, key, told);
@@ -115,6 +122,7 @@ impl Agent {
 
     fn tell(&mut self, draft: &mut Draft, key: &Key, told: Told) {
         let Some(record) = self.obligations.get_mut(key) else { return };
+        let of_part = told.run.is_some() || told.attempt_ended.is_some();
         record.reported_in = self.memory.head.next();
         let report = Report {
             advertisement: key.advertisement,
@@ -127,6 +135,15 @@ impl Agent {
             attempt_ended: told.attempt_ended,
             disputed: record.disputed.clone(),
             output: told.output,
+            dependency: of_part.then(|| record.part()?.dependency).flatten().map(|one| {
+                Dependency {
+                    package: PackageRef {
+                        name: one.package.name.clone(),
+                        version: Some(one.package.version.clone()),
+                    },
+                    program: one.program.clone(),
+                }
+            }),
         };
         if report.disputed.is_some() {
             self.fired.note(Branch::Disputed);
@@ -147,7 +164,7 @@ fn clipped(body: Body) -> Body {
             state: clipped_state(report.state),
             attempt_ended: report.attempt_ended.map(clipped_state),
             disputed: report.disputed.map(head),
-            output: tail(report.output),
+            output: ends(report.output),
             ..report
         }),
         dropped @ Body::Dropped { .. } => dropped,
@@ -196,12 +213,14 @@ fn head(mut text: String) -> String {
     text
 }
 
-/// The last bytes of an output, cut between two characters.
-fn tail(text: String) -> String {
-    if text.len() <= OUTPUT_TAIL_BYTES_MAX {
+/// The first and the last bytes of an output that is too long, cut between two characters.
+fn ends(text: String) -> String {
+    if text.len() <= OUTPUT_BYTES_MAX {
         return text;
     }
-    text[text.ceil_char_boundary(text.len() - OUTPUT_TAIL_BYTES_MAX)..].to_owned()
+    let head = &text[..text.floor_char_boundary(OUTPUT_HEAD_BYTES_MAX)];
+    let tail = &text[text.ceil_char_boundary(text.len() - OUTPUT_TAIL_BYTES_MAX)..];
+    format!("{head}\n[...]\n{tail}")
 }
 
 #[cfg(test)]
@@ -227,6 +246,7 @@ mod tests {
             attempt_ended: Some(failed()),
             disputed: Some(worst()),
             output: worst(),
+            dependency: None,
         };
         let facts = Facts {
             os: worst(),
@@ -244,9 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn an_output_keeps_its_tail_and_is_cut_between_characters() {
-        let output = format!("{}end", "ü".repeat(OUTPUT_TAIL_BYTES_MAX));
-        let kept = tail(output);
-        assert!(kept.ends_with("üend") && kept.len() <= OUTPUT_TAIL_BYTES_MAX, "{}", kept.len());
+    fn an_output_keeps_its_ends_and_is_cut_between_characters() {
+        let output = format!("start{}end", "ü".repeat(OUTPUT_BYTES_MAX));
+        let kept = ends(output);
+        assert!(kept.starts_with("startü") && kept.ends_with("üend"), "{kept}");
+        assert!(kept.len() <= OUTPUT_BYTES_MAX, "{}", kept.len());
+        assert_eq!(ends("whole".to_owned()), "whole");
     }
 }

@@ -6,8 +6,10 @@ use muster_model::digest::Digest;
 use muster_model::facts::Facts;
 use muster_model::id::{AdvertisementId, BootId, DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::message::{Occurrence, RunId};
+use muster_model::name::Name;
 use muster_model::package::{Detection, Program};
-use muster_model::policy::{PinnedPackage, Policy};
+use muster_model::parameter::Values;
+use muster_model::policy::{PinnedPackage, PinnedProgram, Policy};
 use muster_model::state::{Interruption, Rule, State, Waiting};
 use muster_model::wire::batch::chain;
 use serde::{Deserialize, Serialize};
@@ -130,6 +132,16 @@ pub struct ObligationRecord {
     /// What the device noted of its times.
     #[serde(default, skip_serializing_if = "Times::is_nothing")]
     pub times: Times,
+    /// What must succeed before, pinned, in the order in which it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<PinnedProgram>,
+    /// What has succeeded for this obligation as one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<Done>,
+    /// The requirement that did not hold when the program was found not applicable: a change of facts
+    /// is held against it, without the content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmet: Option<String>,
 }
 
 /// What a device notes of the times of an obligation.
@@ -175,6 +187,15 @@ impl UserWord {
 
 fn is_zero(count: &u32) -> bool {
     *count == 0
+}
+
+/// A dependency that has succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// The manifest of its package.
+    pub manifest: Digest,
+    /// The program of it.
+    pub program: Name,
 }
 
 /// Where an obligation is on its way: finer than the state that people see.
@@ -261,6 +282,9 @@ pub struct RunRecord {
     /// until the site has that message.
     #[serde(default)]
     pub told_in: Option<Sequence>,
+    /// The values of its parameters.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub parameters: Values,
 }
 
 /// A package's content as the device keeps it.

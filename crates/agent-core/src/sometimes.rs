@@ -93,11 +93,17 @@ pub enum Branch {
     ManyMissed,
     /// An occurrence was first seen due too late for its late rule.
     Late,
+    /// A requirement did not hold.
+    Unmet,
+    /// What goes before a program succeeded.
+    DependencyDone,
+    /// What goes before a program did not succeed.
+    DependencyFailed,
 }
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 43] = [
+    pub const ALL: [Branch; 46] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -141,6 +147,9 @@ impl Branch {
         Branch::Missed,
         Branch::ManyMissed,
         Branch::Late,
+        Branch::Unmet,
+        Branch::DependencyDone,
+        Branch::DependencyFailed,
     ];
 }
 

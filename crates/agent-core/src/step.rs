@@ -4,7 +4,8 @@ use muster_model::digest::Digest;
 use muster_model::id::{BootId, Sequence};
 use muster_model::message::RunId;
 use muster_model::package::{Detection, Program};
-use muster_model::policy::{PinnedPackage, Policy};
+use muster_model::parameter::Values;
+use muster_model::policy::{PinnedPackage, PinnedProgram, Policy};
 use muster_model::wire::batch::Batch;
 use serde::{Deserialize, Serialize};
 
@@ -140,6 +141,15 @@ pub struct Launch {
     /// On the boot clock of this boot: a supervisor that has not entered by then does not enter at all,
     /// because the program would outlast its window. `None`: at any time.
     pub start_by: Option<muster_model::clock::Elapsed>,
+    /// The values of its parameters.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub parameters: Values,
+    /// It goes before the program that is advertised.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dependency: bool,
+    /// What goes before the program that is advertised, pinned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<PinnedProgram>,
 }
 
 /// The parts of a batch; the shell signs and encodes them ([`Batch::signed`]).

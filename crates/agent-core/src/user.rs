@@ -230,8 +230,9 @@ pub(crate) fn announced(standing: &Standing<'_>, program: &Program) -> Option<Wa
 /// whenever somebody looks; but the countdown is given in any case.
 pub(crate) fn latest_start(standing: &Standing<'_>) -> Option<Wall> {
     let (offer, due) = offered(standing).ok()?;
+    let part = standing.record.part()?;
     let program = standing.content.and_then(|content| match &content.record.standing {
-        ContentStanding::Ready { manifested } => manifested.program(&standing.record.program),
+        ContentStanding::Ready { manifested } => manifested.program(part.program),
         _ => None,
     });
     let notice = notice_of(offer, program)?;

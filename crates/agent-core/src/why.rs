@@ -51,6 +51,8 @@ impl Agent {
         let standing = self.standing(key, trusted)?;
         let mut chain = vec![policy_link(&standing), offer_link(&standing)];
         chain.extend(gate_link(&standing));
+        chain.extend(dependency_link(standing.record));
+        chain.extend(requirement_link(standing.record));
         chain.push(content_link(&standing));
         chain.extend(time_link(&standing));
         chain.extend(window_link(&standing));
@@ -102,6 +104,11 @@ fn next_after(why: Waiting) -> &'static str {
         Waiting::Notice => "the time that was given to who is logged on is over, or nobody is",
         Waiting::Restart => "the machine restarts",
         Waiting::User => "the user's presence is looked at again",
+        Waiting::Power => "the power supply is looked at again",
+        Waiting::Link => "the network is looked at again",
+        Waiting::Disabled => "the publisher publishes a version that is not held back",
+        Waiting::RunAs => "the user that it runs as is looked for again",
+        Waiting::Dependency => "the site pins the programs that go before",
         Waiting::Paused => "the component is resumed on the device",
         Waiting::Window => "a window opens that has room for the run",
         Waiting::Freeze => "the freeze ends",
@@ -164,6 +171,22 @@ fn gate_link(standing: &Standing<'_>) -> Option<Link> {
         _ => next_after(why).to_owned(),
     };
     Some(link("start", &format!("waits: {why}"), because))
+}
+
+/// What goes before, if anything does: which of it is done, and which is at work.
+fn dependency_link(record: &ObligationRecord) -> Option<Link> {
+    let (done, all) = (record.dependencies_done(), record.dependencies.len());
+    let next = record.part().and_then(|part| part.dependency);
+    (all > 0).then(|| match next {
+        Some(one) => link("dependency", &format!("{done} of {all} done"), format!("next: {one}")),
+        None => link("dependency", "done", format!("all {all} that go before succeeded")),
+    })
+}
+
+fn requirement_link(record: &ObligationRecord) -> Option<Link> {
+    let unmet = record.unmet.as_ref()?;
+    let because = format!("`{unmet}` does not certainly hold for the device's facts");
+    Some(link("requirement", "not met", because))
 }
 
 fn content_link(standing: &Standing<'_>) -> Link {

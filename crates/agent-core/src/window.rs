@@ -138,13 +138,13 @@ impl Agent {
             return;
         };
         let Some(record) = self.obligations.get(key) else { return };
-        let manifest = record.package.as_ref().map(|package| package.manifest);
-        let content = manifest.and_then(|manifest| self.contents.get(&manifest));
+        let Some(part) = record.part() else { return };
+        let content = self.contents.get(&part.package.manifest);
         let Some(ContentStanding::Ready { manifested }) = content.map(|one| &one.record.standing)
         else {
             return;
         };
-        let Some(program) = manifested.program(&record.program) else { return };
+        let Some(program) = manifested.program(part.program) else { return };
         let room = room(program, self.setting(Setting::TermGrace));
         self.calendar.learn(&policy.windows, &self.zone, Purpose::Run, trusted, room);
     }

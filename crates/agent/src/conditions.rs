@@ -1,4 +1,5 @@
-//! What the machine lacks just now: room on disk, the package manager's lock, a user's presence.
+//! What the machine lacks just now: room on disk, the package manager's lock, a user's presence, mains
+//! power, a network that costs nothing, the user that a program runs as.
 //!
 //! The driver looks right before a run, and again by and by while something stands in the way. A look
 //! takes no lock and reserves nothing, so what it saw may change; the run then finds out by itself.
@@ -11,12 +12,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use muster_host::quota::{Quota, disk_free};
+use muster_model::facts::Fact;
 use muster_model::package::{PackageManager, Program, RunWhen};
+use muster_model::program::{LinkCost, Power, RunAs};
 use muster_model::state::Waiting;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use crate::power::Supply;
 use crate::sessions::Sessions;
+use crate::{facts, user};
 
 /// Bytes that content and programs leave to the agent itself: the journal grows by outcomes, and the
 /// records and output of a run take up to 1.1 MiB. Small enough for a disk of 32 MiB to be of use.
@@ -32,6 +37,7 @@ pub struct Conditions {
     quota: Option<Arc<Quota>>,
     sessions: Sessions,
     dpkg_locks: Vec<PathBuf>,
+    supply: Supply,
 }
 
 impl Conditions {
@@ -44,7 +50,7 @@ impl Conditions {
         sessions: Sessions,
     ) -> Self {
         let dpkg_locks = DPKG_LOCKS.map(PathBuf::from).to_vec();
-        Self { data, root, quota, sessions, dpkg_locks }
+        Self { data, root, quota, sessions, dpkg_locks, supply: Supply::default() }
     }
 
     /// What stands in the way of `program`, whose content takes `size` bytes when it is unpacked. Of
@@ -52,6 +58,15 @@ impl Conditions {
     pub fn look(&self, program: &Program, size: u64) -> Option<Waiting> {
         if !self.has_room(size, program.disk.unwrap_or(0)) {
             return Some(Waiting::Disk);
+        }
+        if !program.run_as.as_ref().is_none_or(may_run_as) {
+            return Some(Waiting::RunAs);
+        }
+        if program.requires.link == Some(LinkCost::Unmetered) && self.is_metered() {
+            return Some(Waiting::Link);
+        }
+        if program.requires.power == Some(Power::Ac) && self.on_battery() {
+            return Some(Waiting::Power);
         }
         if !self.user_fits(program.run_when) {
             return Some(Waiting::User);
@@ -72,6 +87,30 @@ impl Conditions {
         quota_fits && disks_fit
     }
 
+    fn on_battery(&self) -> bool {
+        match self.said("power").as_deref() {
+            Some("ac") => false,
+            Some("battery") => true,
+            _ => self.supply.on_battery(),
+        }
+    }
+
+    fn is_metered(&self) -> bool {
+        match self.said("link").as_deref() {
+            Some("unmetered") => false,
+            Some("metered") => true,
+            _ => self.supply.is_metered(),
+        }
+    }
+
+    /// A fact of `facts.d` that stands in for what the system shows.
+    fn said(&self, name: &str) -> Option<String> {
+        match facts::extra(&self.data.join(facts::FACTS_DIR)).remove(name) {
+            Some(Fact::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
     fn user_fits(&self, run_when: RunWhen) -> bool {
         let somebody = || !self.sessions.users().is_empty();
         match run_when {
@@ -88,6 +127,10 @@ impl Conditions {
         };
         self.root == Path::new("/") && locks.iter().any(|lock| is_locked(lock).unwrap_or(false))
     }
+}
+
+fn may_run_as(run_as: &RunAs) -> bool {
+    user::find(run_as.user()).is_some_and(|account| user::may_become(&account))
 }
 
 fn same_disk(one: &Path, other: &Path) -> bool {
@@ -207,6 +250,47 @@ mod tests {
         device.check(json!({"packageManager": "dpkg"}), 0, None);
         drop(holder.stdin.take());
         holder.wait().unwrap();
+    }
+
+    #[test]
+    fn a_fact_says_what_power_and_network_are() {
+        let device = Device::new();
+        let folder = device.dir.path().join(facts::FACTS_DIR);
+        fs::create_dir(&folder).unwrap();
+        let demands = json!({"requires": {"power": "ac", "link": "unmetered"}});
+        for (power, link, blocked) in [
+            ("ac", "unmetered", None),
+            ("battery", "unmetered", Some(Waiting::Power)),
+            ("ac", "metered", Some(Waiting::Link)),
+            ("battery", "metered", Some(Waiting::Link)),
+        ] {
+            let said = json!({"power": power, "link": link}).to_string();
+            fs::write(folder.join("supply.json"), said).unwrap();
+            device.check(demands.clone(), 0, blocked);
+            device.check(json!({}), 0, None);
+        }
+    }
+
+    #[test]
+    fn without_a_fact_the_system_is_asked() {
+        let mut device = Device::new();
+        let battery = device.dir.path().join("power/BAT0");
+        device.conditions.supply.supplies = device.dir.path().join("power");
+        let demands = json!({"requires": {"power": "ac"}});
+        device.check(demands.clone(), 0, None);
+        fs::create_dir_all(&battery).unwrap();
+        fs::write(battery.join("type"), "Battery\n").unwrap();
+        device.check(demands, 0, Some(Waiting::Power));
+    }
+
+    #[test]
+    fn a_user_whom_the_machine_does_not_know_is_waited_for() {
+        let device = Device::new();
+        device.check(json!({"runAs": "user:nobody-bears-this"}), 0, Some(Waiting::RunAs));
+        let own = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
+        device.check(json!({"runAs": format!("user:{}", own.name)}), 0, None);
+        let may = nix::unistd::geteuid().is_root();
+        device.check(json!({"runAs": "root"}), 0, if may { None } else { Some(Waiting::RunAs) });
     }
 
     #[test]

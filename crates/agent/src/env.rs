@@ -13,6 +13,7 @@ use jiff::tz::TimeZone;
 use muster_model::id::{AdvertisementId, DeviceId};
 use muster_model::message::RunId;
 use muster_model::name::Name;
+use muster_model::parameter::Values;
 
 /// Where commands are sought that are not in the package.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -58,6 +59,10 @@ pub struct RunPurpose<'a> {
     pub attempt: u32,
     /// Where it may leave a result.
     pub result: &'a Path,
+    /// The values of its parameters.
+    pub parameters: &'a Values,
+    /// The home of the user it runs as, if that is another than the agent's.
+    pub home: Option<&'a Path>,
 }
 
 impl Surroundings {
@@ -71,7 +76,7 @@ impl Surroundings {
     pub fn variables(&self, purpose: &Purpose<'_>) -> Vec<(String, String)> {
         let mut variables = vec![
             ("PATH", PATH.to_owned()),
-            ("HOME", text(&self.home)),
+            ("HOME", text(purpose.run.and_then(|run| run.home).unwrap_or(&self.home))),
             ("LANG", LANG.to_owned()),
             ("TZ", self.zone.clone()),
             ("TMPDIR", text(purpose.tmp)),
@@ -82,12 +87,18 @@ impl Surroundings {
             ("MUSTER_CONTENT", text(purpose.content)),
             ("MUSTER_ROOT", text(&self.root)),
         ];
-        if let Some(RunPurpose { run, attempt, result }) = purpose.run {
+        if let Some(RunPurpose { run, attempt, result, .. }) = purpose.run {
             variables.push(("MUSTER_RUN_ID", run.to_string()));
             variables.push(("MUSTER_ATTEMPT", attempt.to_string()));
             variables.push(("MUSTER_RESULT", text(result)));
         }
-        variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let parameters = purpose.run.iter().flat_map(|run| run.parameters);
+        let parameters = parameters.map(|(name, value)| (name.variable(), value.to_string()));
+        variables
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .chain(parameters)
+            .collect()
     }
 }
 
@@ -167,7 +178,10 @@ mod tests {
     fn a_run_sees_exactly_the_contract() {
         let run = RunId(muster_model::digest::Digest::ZERO);
         let result = Path::new("/data/runs/1/result");
-        let purpose = purpose(Some(RunPurpose { run, attempt: 2, result }));
+        let parameters =
+            serde_json::from_str(r#"{"mode": "a b", "n": -3, "quiet": true}"#).unwrap();
+        let run = RunPurpose { run, attempt: 2, result, parameters: &parameters, home: None };
+        let purpose = purpose(Some(run));
         let seen =
             Command::new("env").env_clear().envs(surroundings().variables(&purpose)).output();
         let seen = String::from_utf8(seen.unwrap().stdout).unwrap();
@@ -184,6 +198,9 @@ mod tests {
                 "MUSTER_CONTENT=/data/runs/1/content",
                 "MUSTER_DEVICE=00000000-0000-0000-0000-000000000001",
                 "MUSTER_DEVICE_NAME=d 1",
+                "MUSTER_PARAM_MODE=a b",
+                "MUSTER_PARAM_N=-3",
+                "MUSTER_PARAM_QUIET=true",
                 "MUSTER_RESULT=/data/runs/1/result",
                 "MUSTER_ROOT=/srv/root",
                 "MUSTER_RUN_ID=00000000000000000000000000000000",

@@ -27,8 +27,52 @@ pub(crate) fn gather(data: &Path, name: &Name, config: &Config) -> Facts {
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         isolation: "session".to_owned(),
         root: config.root.to_string_lossy().into_owned(),
-        extra: extra(&data.join(FACTS_DIR)),
+        extra: {
+            // What an administrator writes goes before what the machine shows.
+            let mut all = machine();
+            all.extend(extra(&data.join(FACTS_DIR)));
+            all
+        },
     }
+}
+
+/// What the machine shows of itself, for rules: `memoryMiB`, `processors`, `kernel`, and by
+/// os-release(5) `distribution` and `distributionVersion`. What cannot be read is left out, and a rule
+/// over it is unknown.
+fn machine() -> BTreeMap<String, Fact> {
+    let text = |path| {
+        let bytes = publish::read_if_there(Path::new(path), FACTS_BYTES_MAX).ok().flatten();
+        String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
+    };
+    let memory = memory_mib(&text("/proc/meminfo")).map(Fact::Number);
+    let processors = std::thread::available_parallelism().ok();
+    let processors = processors.and_then(|n| i64::try_from(n.get()).ok()).map(Fact::Number);
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let release = text("/etc/os-release");
+    let of = |name| os_release(&release, name).map(Fact::Text);
+    let shown = [
+        ("memoryMiB", memory),
+        ("processors", processors),
+        ("kernel", Some(Fact::Text(kernel))),
+        ("distribution", of("ID")),
+        ("distributionVersion", of("VERSION_ID")),
+    ];
+    let known = shown.into_iter().filter_map(|(name, fact)| Some((name.to_owned(), fact?)));
+    known.filter(|(name, fact)| fits(name, fact)).collect()
+}
+
+/// proc(5): `MemTotal:        8000000 kB`.
+fn memory_mib(meminfo: &str) -> Option<i64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: i64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib / 1024)
+}
+
+/// os-release(5): `ID=debian`, `VERSION_ID="12"`.
+fn os_release(text: &str, name: &str) -> Option<String> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    let value = line.trim().trim_matches(['"', '\'']);
+    (!value.is_empty()).then(|| value.to_owned())
 }
 
 /// The name of the machine, for a device that was given none.
@@ -38,7 +82,7 @@ pub(crate) fn host_name() -> String {
 }
 
 /// Files in the order of their names; a later one overrides an earlier one.
-fn extra(folder: &Path) -> BTreeMap<String, Fact> {
+pub(crate) fn extra(folder: &Path) -> BTreeMap<String, Fact> {
     let mut facts = BTreeMap::new();
     let Ok(entries) = fs::read_dir(folder) else { return facts };
     let mut files: Vec<_> = entries
@@ -84,14 +128,30 @@ mod tests {
         ] {
             fs::write(folder.join(name), text).unwrap();
         }
-        let facts = gather(data.path(), &Name::new("d1").unwrap(), &Config::default());
-        let extra: Vec<_> = facts.extra.into_iter().collect();
+        let extra: Vec<_> = extra(&folder).into_iter().collect();
         let expected = [
             ("lab".to_owned(), Fact::Flag(true)),
             ("ring".to_owned(), Fact::Number(2)),
             ("site".to_owned(), Fact::Text("x".to_owned())),
         ];
         assert_eq!(extra, expected);
+        let facts = gather(data.path(), &Name::new("d1").unwrap(), &Config::default());
         assert_eq!((facts.os.as_str(), facts.root.as_str()), ("linux", "/"));
+        assert_eq!(facts.extra["ring"], Fact::Number(2));
+        assert!(matches!(facts.extra["memoryMiB"], Fact::Number(1..)), "{facts:?}");
+        fs::write(folder.join("z.json"), r#"{"memoryMiB": 7}"#).unwrap();
+        let said = gather(data.path(), &Name::new("d1").unwrap(), &Config::default());
+        assert_eq!(said.extra["memoryMiB"], Fact::Number(7), "the administrator's word counts");
+    }
+
+    #[test]
+    fn the_machine_is_read_as_the_manual_pages_say() {
+        assert_eq!(memory_mib("MemTotal:        2097152 kB\nMemFree: 1 kB\n"), Some(2048));
+        assert_eq!(memory_mib("MemFree: 1 kB\n"), None);
+        let release = "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\nVARIANT_ID=\n";
+        assert_eq!(os_release(release, "ID").as_deref(), Some("debian"));
+        assert_eq!(os_release(release, "VERSION_ID").as_deref(), Some("12"));
+        assert_eq!(os_release(release, "VARIANT_ID"), None);
+        assert_eq!(os_release(release, "BUILD_ID"), None);
     }
 }

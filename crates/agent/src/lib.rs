@@ -31,10 +31,14 @@ pub mod journal;
 mod link;
 mod mailbox;
 mod memory;
+mod mif;
 mod nearby;
 mod output;
+mod outputs;
+mod power;
 mod renewal;
 pub mod requests;
+mod result;
 mod run;
 pub mod run_folder;
 pub mod sessions;
@@ -43,6 +47,7 @@ pub mod status;
 pub mod supervisor;
 pub mod transport;
 pub mod trust_store;
+mod user;
 
 pub use muster_agent_core::user::{Promise, Request, RequestRefused};
 

@@ -8,10 +8,11 @@
 //!   spec.json   what to execute, written before the supervisor starts
 //!   entered     durable right before exec
 //!   exit        durable after the end; laid out in advance, so that a full disk cannot stop it
-//!   output      the beginning of what the program printed
+//!   output      the beginning and the end of what the program printed
 //!   result      where the program may leave a result (MUSTER_RESULT)
 //!   content/    its private copy of the package (MUSTER_CONTENT)
 //!   tmp/        its TMPDIR
+//!   own/        where the result lies, if the program runs as another user than the agent
 //! ```
 //!
 //! Any version of the agent reads the folder of any other: fields are only ever added. The folder
@@ -40,8 +41,10 @@ use crate::contents::remove_copy;
 /// The most that any file of the protocol holds: 32 KiB of command line, as much environment again,
 /// and the escapes of JSON.
 pub const RECORD_BYTES_MAX: u64 = 256 * 1024;
-/// What is laid out for the exit record: 4 KiB of output, which JSON may write six times as long, a
-/// description as long again, and the rest.
+/// The folder where a program of another user may leave its result.
+pub const OWN_DIR: &str = "own";
+/// What is laid out for the exit record: 6 KiB of output, which JSON may write six times as long, two
+/// texts of the result file, and the rest.
 pub const EXIT_BYTES_MAX: usize = 64 * 1024;
 
 /// What the supervisor executes. Times are in milliseconds.
@@ -67,6 +70,30 @@ pub struct RunSpec {
     /// On the boot clock: after this the program is not started any more. `None`: at any time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start_by: Option<Elapsed>,
+    /// Whom it runs as; absent: as the supervisor does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<RunUser>,
+    /// The package, which a status MIF must be about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<Product>,
+}
+
+/// Whom a program runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunUser {
+    /// The user.
+    pub uid: u32,
+    /// The one group that it is in.
+    pub gid: u32,
+}
+
+/// A package as its publisher calls it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Product {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
 }
 
 /// Written right before exec: from here on the program may have run.
@@ -262,7 +289,7 @@ impl RunFolder {
 
     /// Removes what is large and no evidence: the private copy of the content, scratch files, output.
     pub fn slim(&self) -> io::Result<()> {
-        ["content", "tmp", "result", "output"]
+        ["content", "tmp", "result", "output", OWN_DIR]
             .iter()
             .try_for_each(|large| remove_copy(&self.join(large)))
     }
@@ -382,10 +409,12 @@ pub struct ReservedExit {
 }
 
 impl ReservedExit {
-    /// Writes the record into the room that was laid out, and publishes it. Durable on return.
+    /// Writes the record into the room that was laid out, and publishes it. Durable on return. A
+    /// folder that the program has removed is made again for it.
     pub fn write(mut self, record: &ExitRecord) -> Result<(), RunFolderError> {
         let bytes = self.folder.encode("exit", record)?;
-        if bytes.len() > EXIT_BYTES_MAX {
+        if bytes.len() > EXIT_BYTES_MAX || !self.draft.is_there() {
+            self.folder.create()?;
             return self.folder.publish("exit", record);
         }
         // JSON allows blanks after a document, so the file keeps its length.

@@ -16,10 +16,11 @@ use muster_agent_core::window::WindowsView;
 use muster_agent_core::{Agent, Identity as Whose};
 use muster_host::clock::{Clock, ClockError};
 use muster_host::pki::peer_identity;
+use muster_host::publish::ReadError;
 use muster_host::run_file::read_run_file;
 use muster_model::clock::{Now, Wall};
 use muster_model::id::{AdvertisementId, DeviceId, EpochId, Incarnation, Sequence};
-use muster_model::message::{Message, Severity};
+use muster_model::message::{Body, Message, Occurrence, RunId, Severity};
 use muster_model::name::Name;
 use muster_model::period::Period;
 use serde::Serialize;
@@ -30,7 +31,7 @@ use crate::journal::{Journal, JournalError};
 use crate::sessions::Sessions;
 use crate::shown::RUN_FILE;
 use crate::trust_store::TrustStore;
-use crate::{AgentFile, chain_of, components};
+use crate::{AgentFile, chain_of, components, outputs};
 
 /// One row of `agent software`: what is advertised to this device, and where it stands.
 pub type SoftwareRow = ObligationView;
@@ -53,6 +54,12 @@ pub enum StatusError {
     /// The journal cannot be read.
     #[error("failed to read what the agent keeps")]
     Journal(#[from] JournalError),
+    /// What a program printed cannot be read.
+    #[error("failed to read what was printed")]
+    Output(#[from] ReadError),
+    /// Nothing of that name is advertised to the device.
+    #[error("no advertisement `{0}` is known here; `agent software` lists them")]
+    Unknown(String),
 }
 
 /// What `agent status` shows.
@@ -241,6 +248,61 @@ pub fn log(data: &Path) -> Result<Vec<LogRow>, StatusError> {
     let saved = read_journal(data)?;
     let relieved = saved.memory.as_ref().map_or(Sequence(0), |memory| memory.relieved);
     Ok(saved.messages.into_iter().map(|kept| log_row(&kept, relieved)).collect())
+}
+
+/// What one run has printed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputView {
+    /// The run.
+    pub run_id: RunId,
+    /// The occurrence.
+    pub occurrence: Occurrence,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// When it was last spoken of, in trusted time.
+    pub at: Wall,
+    /// How it stands, or how it ended.
+    pub state: String,
+    /// The beginning and the end of what it printed; absent if nothing was printed, or it was let go.
+    pub output: Option<String>,
+}
+
+/// What the runs of the advertisement called `name` (or of that id) printed, the oldest first. Works
+/// beside a running agent and without one; blocks.
+pub fn output(data: &Path, name: &str) -> Result<Vec<OutputView>, StatusError> {
+    let saved = read_journal(data)?;
+    let meant: Vec<AdvertisementId> = saved
+        .obligations
+        .iter()
+        .map(|record| (record.key.advertisement, &record.name))
+        .filter(|(id, known)| *known == name || id.to_string() == name)
+        .map(|(id, _)| id)
+        .collect();
+    if meant.is_empty() {
+        return Err(StatusError::Unknown(name.to_owned()));
+    }
+    let mut found: Vec<OutputView> = Vec::new();
+    for kept in &saved.messages {
+        let Ok(Message { body: Body::Obligation(report), .. }) =
+            serde_json::from_slice::<Message>(&kept.bytes)
+        else {
+            continue;
+        };
+        let Some(run) = report.run.filter(|_| meant.contains(&report.advertisement)) else {
+            continue;
+        };
+        found.retain(|one| one.run_id != run);
+        found.push(OutputView {
+            run_id: run,
+            occurrence: report.occurrence,
+            attempt: report.attempt,
+            at: kept.written,
+            state: report.attempt_ended.unwrap_or(report.state).to_string(),
+            output: outputs::read(data, run)?,
+        });
+    }
+    Ok(found)
 }
 
 /// A device that has not run yet has no journal, and has kept nothing.

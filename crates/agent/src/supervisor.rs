@@ -17,18 +17,19 @@ mod watch;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use muster_agent_core::input::{Ending, Exit, RunResult};
+use muster_agent_core::input::{Ending, Exit};
 use muster_host::clock::Clock;
 use muster_host::failpoint::{self, Point, When};
 use muster_host::publish;
 use nix::sys::signal::SigSet;
 use serde::Serialize;
 
+use crate::result;
 use crate::run_folder::{Entered, ExitRecord, RunFolder, RunFolderError, RunLock, RunSpec};
 pub use process_tree::{leftovers, signal_all};
 use watch::{Ended, Program};
@@ -37,10 +38,6 @@ use watch::{Ended, Program};
 pub const VERB: &str = "supervise";
 /// The file in a run's folder where a supervisor says what went wrong with itself.
 pub const LOG_FILE: &str = "supervisor.log";
-/// A result file that says more is not read.
-pub const RESULT_BYTES_MAX: u64 = 64 * 1024;
-/// What is kept of the line that a program says of itself.
-pub const DESCRIPTION_CHARS_MAX: usize = 1_000;
 
 /// How a supervisor ends when it did not see a run through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,24 +158,9 @@ fn show(spec: &RunSpec, folder: &RunFolder) {
 fn exit_of(ended: Ended, spec: &RunSpec) -> Exit {
     let result = match ended.ending {
         Ending::NotStarted { .. } => None,
-        _ => read_result(spec),
+        _ => result::read(&spec.result, spec.product.as_ref()),
     };
     Exit { ending: ended.ending, output: ended.output, result }
-}
-
-/// The JSON form of a result. Anything else that the program left there says nothing.
-fn read_result(spec: &RunSpec) -> Option<RunResult> {
-    let mut bytes = Vec::new();
-    let file = File::open(&spec.result).ok()?;
-    file.take(RESULT_BYTES_MAX + 1).read_to_end(&mut bytes).ok()?;
-    if bytes.len() as u64 > RESULT_BYTES_MAX {
-        return None;
-    }
-    let mut result: RunResult = serde_json::from_slice(&bytes).ok()?;
-    if let Some((cut, _)) = result.description.char_indices().nth(DESCRIPTION_CHARS_MAX) {
-        result.description.truncate(cut);
-    }
-    Some(result)
 }
 
 fn failed(error: impl Into<RunFolderError>) -> (Refusal, String) {

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use muster_agent::run_folder::{RunFolder, RunSpec};
+use muster_agent::run_folder::{Product, RunFolder, RunSpec, RunUser};
 use muster_agent::supervisor::Refusal;
-use muster_agent_core::input::{Ending, Exit, RunEvidence};
+use muster_agent_core::input::{Ending, Exit, ResultForm, RunEvidence};
 use muster_host::clock::Clock;
 use muster_model::digest::Digest;
 use muster_model::id::BootId;
@@ -48,6 +48,8 @@ impl Run {
             result: folder.join("result"),
             run_file: run_file.clone(),
             start_by: None,
+            user: None,
+            product: Some(Product { name: "hello".into(), version: "1".into() }),
         };
         folder.write_spec(&spec).unwrap();
         Self { _data: data, folder, run_file }
@@ -120,12 +122,68 @@ fn exit_code_output_and_result_are_recorded() {
 }
 
 #[test]
-fn only_the_tail_of_much_output_is_recorded_and_the_file_is_bounded() {
-    let run = Run::of("yes ümlaut | head -c 3000000; echo; echo the end");
+fn the_ends_of_much_output_are_recorded_and_the_file_is_bounded() {
+    let run = Run::of("echo the start; yes ümlaut | head -c 3000000; echo; echo the end");
     let exit = run.exit();
-    assert!(exit.output.ends_with("the end\n"));
-    assert!(exit.output.len() <= 4096 && exit.output.len() > 4000, "{}", exit.output.len());
-    assert_eq!(fs::metadata(run.folder.join("output")).unwrap().len(), 1024 * 1024);
+    assert!(exit.output.starts_with("the start\n") && exit.output.ends_with("the end\n"));
+    assert!(exit.output.contains(" bytes left out ...]"), "{}", exit.output);
+    assert!(exit.output.len() > 6_000 && exit.output.len() < 6_300, "{}", exit.output.len());
+    let kept = fs::read(run.folder.join("output")).unwrap();
+    assert!(kept.starts_with(b"the start\n") && kept.ends_with(b"the end\n"));
+    assert!(kept.len() < 600 * 1024, "{}", kept.len());
+}
+
+#[test]
+fn a_status_mif_of_its_package_is_recorded_and_another_one_is_named() {
+    let mif = |product: &str| {
+        format!(
+            "cat > result <<'X'\nSTART COMPONENT\nSTART GROUP CLASS = \"DMTF|ComponentID|1.0\" \
+             START ATTRIBUTE NAME = \"Product\" VALUE = \"{product}\" END ATTRIBUTE END GROUP\n\
+             START GROUP CLASS = \"MICROSOFT|JOBSTATUS|1.0\" START ATTRIBUTE NAME = \"Status\" \
+             VALUE = \"Failed\" END ATTRIBUTE END GROUP\nEND COMPONENT\nX\n"
+        )
+    };
+    let own = Run::of(&mif("hello")).exit().result.unwrap();
+    assert_eq!((own.succeeded, own.form), (Some(false), ResultForm::StatusMif));
+    let other = Run::of(&mif("other")).exit().result.unwrap();
+    assert_eq!(other.succeeded, None);
+    assert!(other.ignored.unwrap().contains("product \"other\""));
+}
+
+#[test]
+fn a_result_that_cannot_be_read_neither_hangs_nor_hides_the_exit_code() {
+    for script in [
+        "head -c 100000 /dev/zero > result; exit 3",
+        "mkfifo result; exit 3",
+        "mkdir result; exit 3",
+        "ln -s /etc/shadow result; exit 3",
+        "printf '{\"succeeded\": maybe' > result; exit 3",
+    ] {
+        let exit = Run::of(script).exit();
+        assert_eq!(exit.ending, Ending::Exited { code: 3 }, "{script}");
+        let result = exit.result.unwrap();
+        assert_eq!((result.succeeded, result.restart), (None, false), "{script}");
+        assert!(result.ignored.unwrap().starts_with("the result file says nothing"), "{script}");
+    }
+}
+
+#[test]
+fn a_program_that_removes_its_own_folder_is_judged_by_how_it_ended() {
+    assert_eq!(Run::of("rm -rf \"$PWD\"; exit 6").exit().ending, Ending::Exited { code: 6 });
+}
+
+#[test]
+fn a_program_runs_as_the_user_it_is_to_run_as_and_in_no_group_of_the_agent() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root may become somebody else");
+        return;
+    }
+    let run = Run::of("echo $(id -u) $(id -g) $(id -G)");
+    let mut spec = run.folder.spec().unwrap().unwrap();
+    spec.user = Some(RunUser { uid: 65_534, gid: 65_533 });
+    spec.directory = "/".into();
+    run.folder.write_spec(&spec).unwrap();
+    assert_eq!(run.exit().output, "65534 65533 65533\n");
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn reports(
         attempt_ended: None,
         disputed: None,
         output: String::new(),
+        dependency: None,
     };
     let evidence = Evidence { rule: EvidenceKind::ExitCode, exit_code: Some(0) };
     let succeeded = Report {

@@ -23,9 +23,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use muster_model::name::{Name, NotAName};
-use muster_model::package::{
-    Achieves, AfterRunning, Detection, PackageManager, PackageSpec, Program, Rerun, RunWhen,
-};
+use muster_model::package::{Achieves, Detection, PackageManager, PackageSpec, Program};
 use muster_model::period::Period;
 
 use crate::deb::{Deb, DebKind};
@@ -120,23 +118,14 @@ pub fn import(debs: &[Deb]) -> Result<Import, ImportRefused> {
     let platform = platform(debs)?;
     let name = Name::new(&main.package).map_err(ImportRefused::Name)?;
     let program = |name, script: &str, achieves, disk| -> Result<Program, ImportRefused> {
+        let name = Name::new(name).map_err(ImportRefused::Name)?;
         Ok(Program {
-            name: Name::new(name).map_err(ImportRefused::Name)?,
-            command_line: None,
-            command: Some(vec!["sh".to_owned(), script.to_owned()]),
             max_run_time: RUN_TIME,
-            after_running: AfterRunning::None,
-            rerun: Rerun::IfNotDetected,
-            attempts: None,
-            retry_delays: vec![Period::minutes(15), Period::hours(1), Period::hours(4)],
-            success_codes: vec![0],
-            restart_codes: Vec::new(),
             achieves,
             platform: Some(platform.to_owned()),
-            run_when: RunWhen::Any,
-            notice: None,
             disk,
             package_manager: Some(PackageManager::Dpkg),
+            ..Program::new(name, vec!["sh".to_owned(), script.to_owned()])
         })
     };
     let spec = PackageSpec {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Wall;
 use crate::name::Name;
 use crate::notice::Notice;
+use crate::parameter::{PARAMETERS_MAX, Values};
 use crate::period::Period;
 use crate::problem::{Checks, Problem};
 use crate::recurrence::Every;
@@ -56,6 +57,9 @@ pub struct AdvertisementSpec {
     /// never changes, so that not all start at once.
     #[serde(default, skip_serializing_if = "Period::is_zero")]
     pub splay: Period,
+    /// Values of the program's parameters; they go before those of the collection.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub parameters: Values,
     /// A line for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -221,6 +225,7 @@ impl AdvertisementSpec {
             "emergency is true but track is `latest`: a version that nobody has seen yet would override \
              every window and freeze",
         );
+        checks.range("spec.parameters", "values", self.parameters.len(), 0, PARAMETERS_MAX);
         checks.finish()
     }
 }

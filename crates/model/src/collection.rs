@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
+use crate::parameter::{PARAMETERS_MAX, Values};
 use crate::problem::{Checks, Problem};
 
 /// Members named one by one in one collection; larger sets are a query.
@@ -36,6 +37,10 @@ pub struct CollectionSpec {
     /// Only members of this collection can be members here.
     #[serde(default = "all", skip_serializing_if = "is_all")]
     pub limit_to: Name,
+    /// Values of parameters, for each program that has one of that name and is advertised to this
+    /// collection.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub parameters: Values,
 }
 
 #[expect(clippy::expect_used, reason = "a constant that a test reads as a name")]
@@ -57,8 +62,8 @@ impl CollectionSpec {
         links
     }
 
-    /// Every fault of the spec that can be seen without other objects. The query is parsed where
-    /// rules are known, on the floor above.
+    /// Every fault of the spec that can be seen without other objects. The query is parsed by its
+    /// plan.
     pub fn check(&self) -> Vec<Problem> {
         let mut checks = Checks::new();
         checks.range("spec.members", "members", self.members.len(), 0, MEMBERS_MAX);
@@ -72,6 +77,7 @@ impl CollectionSpec {
                 &format!("`{both}` stands in include and exclude: it could never add a member"),
             );
         }
+        checks.range("spec.parameters", "values", self.parameters.len(), 0, PARAMETERS_MAX);
         checks.finish()
     }
 }

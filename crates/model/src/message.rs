@@ -11,12 +11,17 @@ use crate::digest::Digest;
 use crate::facts::Facts;
 use crate::id::{AdvertisementId, BootId, DeviceId, Incarnation, Sequence};
 use crate::name::Name;
+use crate::program::Dependency;
 use crate::state::{EvidenceKind, State, Word};
 
 /// The largest message, in bytes of its JSON. Larger bodies travel as content (law 11).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
-/// The most output of a program that a report carries: its tail, in bytes.
+/// The most of a program's output that a report carries from its beginning, in bytes.
+pub const OUTPUT_HEAD_BYTES_MAX: usize = 2 * 1024;
+/// The most of a program's output that a report carries from its end, in bytes.
 pub const OUTPUT_TAIL_BYTES_MAX: usize = 4 * 1024;
+/// Both, and the line between them that says how much was left out.
+pub const OUTPUT_BYTES_MAX: usize = OUTPUT_HEAD_BYTES_MAX + OUTPUT_TAIL_BYTES_MAX + 64;
 
 /// One message of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,9 +106,12 @@ pub struct Report {
     /// Exit code and detection contradict each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disputed: Option<String>,
-    /// The tail of the program's output, at most [`OUTPUT_TAIL_BYTES_MAX`].
+    /// The beginning and the end of the program's output, at most [`OUTPUT_BYTES_MAX`].
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output: String,
+    /// The run was of this program, which must succeed before the advertised one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependency: Option<Dependency>,
 }
 
 /// The n-th time of one assignment: an index, never a time. Written `first#1`.
@@ -258,6 +266,7 @@ impl Report {
             State::Succeeded { .. } => (10_008, Info),
             State::NotApplicable { .. } => (10_018, Warning),
             other => match other.word() {
+                Word::Accepted if self.dependency.is_some() => (11_022, Info),
                 Word::Accepted => (10_002, Info),
                 Word::Running => (10_005, Info),
                 Word::Failed => (10_006, Error),
@@ -278,9 +287,14 @@ impl Report {
         };
         let severity = if self.disputed.is_some() { Warning.max(severity) } else { severity };
         let mut text = self.state.to_string();
-        if let Some(ended) = &self.attempt_ended {
-            text = format!("attempt {} ended {ended}; {text}", self.attempt);
-        }
+        text = match (&self.attempt_ended, &self.dependency) {
+            (Some(ended), Some(dependency)) => {
+                format!("{dependency}, which goes before, ended {ended}; {text}")
+            }
+            (Some(ended), None) => format!("attempt {} ended {ended}; {text}", self.attempt),
+            (None, Some(dependency)) => format!("{text}: {dependency}, which goes before"),
+            (None, None) => text,
+        };
         if let Some(why) = &self.disputed {
             text = format!("{text}, disputed: {why}");
         }
@@ -305,6 +319,7 @@ mod tests {
             attempt_ended: None,
             disputed: None,
             output: String::new(),
+            dependency: None,
         }
     }
 

@@ -3,12 +3,17 @@
 //! Everything that can execute stands here: command line, environment-free arguments, detection,
 //! re-run rule. A site chooses among signed programs; it never writes one (law 8).
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 use crate::notice::Notice;
+use crate::parameter::{self, Parameter, ParameterName};
 use crate::period::Period;
 use crate::problem::{Checks, Problem};
+use crate::program::{Dependency, Requires, RunAs};
+use crate::rule::Rule;
 
 /// The longest version text, in characters.
 pub const VERSION_CHARS_MAX: usize = 128;
@@ -24,6 +29,12 @@ pub const ATTEMPTS_MAX: u32 = 100;
 pub const RUN_TIME_MAX: Period = Period::days(7);
 /// The longest time a detection may run (accounting of the field: a detection is a read-only look).
 pub const DETECTION_TIME_MAX: Period = Period::minutes(10);
+/// The longest time between TERM and KILL: what shuts down longer than this hangs.
+pub const GRACE_MAX: Period = Period::hours(1);
+/// Bytes in one program's requirements.
+pub const REQUIREMENTS_BYTES_MAX: usize = 2 * 1024;
+/// Bytes in the path of a program's working directory.
+pub const START_IN_BYTES_MAX: usize = 1024;
 /// Steps in a back-off between attempts.
 pub const RETRY_STEPS_MAX: usize = 16;
 
@@ -103,6 +114,35 @@ pub struct Program {
     /// `waiting(package-manager)`, never a spent attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub package_manager: Option<PackageManager>,
+    /// The working directory, a folder of the content. Absent: the content itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_in: Option<String>,
+    /// Between TERM and KILL. Absent: the device's `termGrace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<Period>,
+    /// A rule over the device's facts ([`crate::rule`]). Where it does not certainly hold, the
+    /// program is not applicable. Absent or empty: it is for every machine of its platform.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub requirements: String,
+    /// What the machine may lack just now, and is waited for.
+    #[serde(default, skip_serializing_if = "Requires::is_nothing")]
+    pub requires: Requires,
+    /// Its publisher holds it back: nothing of it starts.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub disabled: bool,
+    /// As whom it runs. Absent: as the agent does, which is root unless the device was set up without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<RunAs>,
+    /// The program that must have succeeded before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depends_on: Option<Dependency>,
+    /// What can be said to it, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<ParameterName, Parameter>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// How to tell whether the software is there: exit 0 present, 1 absent, anything else an error.
@@ -235,6 +275,36 @@ impl PackageSpec {
 }
 
 impl Program {
+    /// A program with the default of every field but its name and its words.
+    pub fn new(name: Name, command: Vec<String>) -> Self {
+        Self {
+            name,
+            command_line: None,
+            command: Some(command),
+            max_run_time: default_run_time(),
+            after_running: AfterRunning::default(),
+            rerun: Rerun::default(),
+            attempts: None,
+            retry_delays: default_retry_delays(),
+            success_codes: default_success_codes(),
+            restart_codes: Vec::new(),
+            achieves: Achieves::default(),
+            platform: None,
+            run_when: RunWhen::default(),
+            notice: None,
+            disk: None,
+            package_manager: None,
+            start_in: None,
+            grace: None,
+            requirements: String::new(),
+            requires: Requires::default(),
+            disabled: false,
+            run_as: None,
+            depends_on: None,
+            parameters: BTreeMap::new(),
+        }
+    }
+
     /// The words to execute. Empty only in a spec that [`PackageSpec::check`] refuses.
     pub fn words(&self) -> Vec<String> {
         words(&self.command_line, &self.command)
@@ -274,6 +344,7 @@ impl Program {
         checks.range(&field("retryDelays"), "steps", self.retry_delays.len(), 1, RETRY_STEPS_MAX);
         checks.range(&field("successCodes"), "codes", self.success_codes.len(), 1, 256);
         self.check_codes(at, checks);
+        self.check_demands(at, checks);
         checks.that(
             !(self.rerun == Rerun::IfNotDetected
                 && self.attempts.is_some_and(|n| n > 1)
@@ -301,6 +372,41 @@ impl Program {
                 "a platform is linux, linux/x86_64, linux/aarch64, windows or windows/x86_64",
             );
         }
+    }
+
+    fn check_demands(&self, at: &str, checks: &mut Checks) {
+        let field = |name: &str| format!("{at}.{name}");
+        if let Some(grace) = self.grace {
+            checks.period(&field("grace"), grace, Period::secs(1), GRACE_MAX);
+        }
+        if let Some(folder) = &self.start_in {
+            checks.range(&field("startIn"), "bytes", folder.len(), 1, START_IN_BYTES_MAX);
+            let inside = !folder.starts_with('/') && !folder.split('/').any(|part| part == "..");
+            checks.that(
+                inside && !folder.contains('\0'),
+                &field("startIn"),
+                "startIn is a folder of the content: a relative path without `..`",
+            );
+        }
+        let bytes = self.requirements.len();
+        checks.range(&field("requirements"), "bytes", bytes, 0, REQUIREMENTS_BYTES_MAX);
+        if let Some(Err(bad)) = self.requirement() {
+            checks.that(false, &field("requirements"), &bad.to_string());
+        }
+        if let Some(dependency) = &self.depends_on {
+            checks.that(
+                dependency.package.version.is_some(),
+                &field("dependsOn.package"),
+                "a dependency names its version, as NAME@VERSION: it is pinned with this package",
+            );
+        }
+        parameter::check(&self.parameters, &field("parameters"), checks);
+    }
+
+    /// The rule that a machine must meet, if there is one; a fault only in a spec that
+    /// [`PackageSpec::check`] refuses.
+    pub fn requirement(&self) -> Option<Result<Rule, crate::rule::BadRule>> {
+        (!self.requirements.trim().is_empty()).then(|| Rule::parse(&self.requirements))
     }
 
     fn check_codes(&self, at: &str, checks: &mut Checks) {
@@ -427,6 +533,44 @@ mod tests {
         check(early, &at("notice.deferUntil"), "countdown is 1h");
         let nobody = go(serde_json::json!({"notice": {}, "runWhen": "nobody-logged-on"}));
         check(nobody, &at("notice"), "nobody could ever see it");
+    }
+
+    #[test]
+    fn demands_are_checked_by_field() {
+        let at = |field: &str| format!("spec.programs[0].{field}");
+        let with = |field: &str, value: serde_json::Value| {
+            let mut program = serde_json::json!({"name": "go", "commandLine": "x"});
+            program[field] = value;
+            program
+        };
+        check(with("grace", "2h".into()), &at("grace"), "at most 1h");
+        check(with("startIn", "../up".into()), &at("startIn"), "without `..`");
+        check(with("startIn", "/etc".into()), &at("startIn"), "relative path");
+        check(with("requirements", "device.os = 'x'".into()), &at("requirements"), "`==`");
+        let newest = serde_json::json!({"package": "base", "program": "install"});
+        check(with("dependsOn", newest), &at("dependsOn.package"), "NAME@VERSION");
+        let choice = serde_json::json!({"mode": {"type": "choice"}});
+        check(with("parameters", choice), &at("parameters.mode.choices"), "1 to 256");
+    }
+
+    #[test]
+    fn what_is_not_said_is_not_written() {
+        let spec = package(serde_json::json!({"name": "go", "command": ["x"]}));
+        let written = serde_json::to_value(&spec.programs[0]).unwrap();
+        let new = Program::new(spec.programs[0].name.clone(), vec!["x".to_owned()]);
+        assert_eq!((&written, &spec.programs[0]), (&serde_json::to_value(&new).unwrap(), &new));
+        for field in [
+            "startIn",
+            "grace",
+            "requirements",
+            "requires",
+            "disabled",
+            "runAs",
+            "dependsOn",
+            "parameters",
+        ] {
+            assert_eq!(written.get(field), None, "{field}");
+        }
     }
 
     #[test]

@@ -13,7 +13,9 @@ use crate::id::{AdvertisementId, DeviceId, EpochId};
 use crate::message::Occurrence;
 use crate::name::Name;
 use crate::notice::Notice;
+use crate::parameter::Values;
 use crate::period::Period;
+use crate::program::Dependency;
 use crate::recurrence::Every;
 use crate::settings::Settings;
 use crate::sign::{PublicKey, Signature};
@@ -133,6 +135,37 @@ pub struct Offer {
     /// What whoever is logged on is given before a mandatory start, instead of what the program says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,
+    /// What must have succeeded before the program, pinned, in the order in which it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<PinnedProgram>,
+    /// Values of the program's parameters.
+    #[serde(default, skip_serializing_if = "Values::is_empty")]
+    pub parameters: Values,
+}
+
+/// A program of a package version, by digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PinnedProgram {
+    /// The package.
+    pub package: PinnedPackage,
+    /// The program of it.
+    pub program: Name,
+}
+
+impl PinnedProgram {
+    /// Whether this is what `dependency` names.
+    pub fn is(&self, dependency: &Dependency) -> bool {
+        self.program == dependency.program
+            && self.package.name == dependency.package.name
+            && dependency.package.version.as_ref() == Some(&self.package.version)
+    }
+}
+
+impl std::fmt::Display for PinnedProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "`{}` of {}@{}", self.program, self.package.name, self.package.version)
+    }
 }
 
 /// A package version, by digest.

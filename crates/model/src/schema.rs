@@ -6,14 +6,13 @@
 
 use serde_json::{Value, json};
 
-use crate::advertisement::ASSIGNMENTS_MAX;
 use crate::collection::{LINKS_MAX, MEMBERS_MAX, QUERY_BYTES_MAX};
 use crate::name::NAME_CHARS_MAX;
 use crate::object::{API_VERSION, LABEL_CHARS_MAX, LABELS_MAX};
-use crate::package::{
-    ATTEMPTS_MAX, COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, PROGRAMS_MAX, RETRY_STEPS_MAX,
-    VERSION_CHARS_MAX,
-};
+use crate::package::{PROGRAMS_MAX, VERSION_CHARS_MAX};
+
+mod advertisement;
+mod program;
 
 /// The whole schema, for one document.
 pub fn schema() -> Value {
@@ -34,7 +33,7 @@ pub fn schema() -> Value {
         "additionalProperties": false,
         "properties": {
             "apiVersion": {"const": API_VERSION},
-            "kind": {"enum": ["Package", "Collection", "Advertisement"]},
+            "kind": {"enum": ["Package", "Collection", "Advertisement", "MaintenanceWindow"]},
             "metadata": {"$ref": "#/$defs/metadata"},
             "spec": true,
             "status": {"description": "What `get` adds; `apply` ignores it."},
@@ -43,6 +42,7 @@ pub fn schema() -> Value {
             of_kind("Package", "package"),
             of_kind("Collection", "collection"),
             of_kind("Advertisement", "advertisement"),
+            of_kind("MaintenanceWindow", "maintenanceWindow"),
         ],
         "$defs": {
             "name": name(),
@@ -58,11 +58,15 @@ pub fn schema() -> Value {
             },
             "metadata": metadata(),
             "package": package(),
-            "program": program(),
-            "detection": detection(),
+            "program": program::program(),
+            "detection": program::detection(),
             "collection": collection(),
-            "advertisement": advertisement(),
-            "assignment": assignment(),
+            "advertisement": advertisement::advertisement(),
+            "assignment": advertisement::assignment(),
+            "maintenanceWindow": advertisement::maintenance_window(),
+            "notice": program::notice(),
+            "parameter": program::parameter(),
+            "values": program::values(),
         },
     })
 }
@@ -142,74 +146,6 @@ fn package() -> Value {
     })
 }
 
-/// Exactly one of `commandLine` and `command`; `null` is none.
-fn one_command() -> Value {
-    let given = |field: &str, kind: &str| json!({"required": [field], "properties": {field: {"type": kind}}});
-    json!([given("commandLine", "string"), given("command", "array")])
-}
-
-fn command_line() -> Value {
-    maybe(json!({
-        "description": "Split into words without a shell.",
-        "type": "string",
-        "minLength": 1,
-        "maxLength": COMMAND_BYTES_MAX * 2,
-    }))
-}
-
-fn command() -> Value {
-    maybe(json!({
-        "description": "The words; the first is sought in the package, then on the fixed PATH.",
-        "type": "array",
-        "items": {"type": "string"},
-        "minItems": 1,
-        "maxItems": COMMAND_WORDS_MAX,
-    }))
-}
-
-fn program() -> Value {
-    let codes = json!({"type": "array", "items": {"type": "integer"}});
-    json!({
-        "type": "object",
-        "required": ["name"],
-        "oneOf": one_command(),
-        "additionalProperties": false,
-        "properties": {
-            "name": named("name"),
-            "commandLine": command_line(),
-            "command": command(),
-            "maxRunTime": named("period"),
-            "afterRunning": {"enum": ["none", "agent-restarts", "program-restarts"]},
-            "rerun": {"enum": ["never", "if-not-detected", "always"]},
-            "attempts": maybe(json!({"type": "integer", "minimum": 1, "maximum": ATTEMPTS_MAX})),
-            "retryDelays": list("period", 1, RETRY_STEPS_MAX),
-            "successCodes": {"allOf": [codes, {"minItems": 1, "maxItems": 256}]},
-            "restartCodes": codes,
-            "achieves": {"enum": ["present", "absent", "nothing"]},
-            "platform": {"enum": [
-                "linux", "linux/x86_64", "linux/aarch64", "windows", "windows/x86_64", null,
-            ]},
-            "runWhen": {"enum": ["any", "nobody-logged-on", "user-logged-on"]},
-            "disk": maybe(json!({"type": "integer", "minimum": 0})),
-            "packageManager": {"enum": ["dpkg", null]},
-        },
-    })
-}
-
-fn detection() -> Value {
-    json!({
-        "description": "Exit 0 is present, 1 is absent, anything else an error.",
-        "type": "object",
-        "oneOf": one_command(),
-        "additionalProperties": false,
-        "properties": {
-            "commandLine": command_line(),
-            "command": command(),
-            "maxRunTime": named("period"),
-        },
-    })
-}
-
 fn collection() -> Value {
     json!({
         "description": "((members + query + include) within limitTo) minus exclude.",
@@ -225,42 +161,7 @@ fn collection() -> Value {
             "include": list("name", 0, LINKS_MAX),
             "exclude": list("name", 0, LINKS_MAX),
             "limitTo": named("name"),
-        },
-    })
-}
-
-fn advertisement() -> Value {
-    json!({
-        "type": "object",
-        "required": ["package", "program", "collection"],
-        "additionalProperties": false,
-        "properties": {
-            "package": {"description": "NAME or NAME@VERSION.", "type": "string", "minLength": 1},
-            "program": named("name"),
-            "collection": named("name"),
-            "assignments": list("assignment", 0, ASSIGNMENTS_MAX),
-            "track": {"enum": ["latest", null]},
-            "expires": maybe(named("time")),
-            "offlineFor": {"anyOf": [{"const": "unlimited"}, named("period")]},
-            "description": text("A line for people."),
-        },
-    })
-}
-
-fn assignment() -> Value {
-    json!({
-        "type": "object",
-        "required": ["at"],
-        "additionalProperties": false,
-        "properties": {
-            "name": maybe(named("name")),
-            "at": {
-                "description": "`now`, a local time of the device, or an instant.",
-                "anyOf": [
-                    {"const": "now"},
-                    {"type": "string", "pattern": "^[-+]?[0-9]{4,6}-?[0-9]{2}-?[0-9]{2}"},
-                ],
-            },
+            "parameters": named("values"),
         },
     })
 }

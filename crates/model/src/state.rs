@@ -138,6 +138,8 @@ reasons! {
         Platform = "platform",
         /// A newer version was found.
         NewerPresent = "newer-present",
+        /// A requirement of the program does not certainly hold for it.
+        Requirement = "requirement",
     }
 
     /// What an obligation waits for.
@@ -184,6 +186,16 @@ reasons! {
         StartUp = "start-up",
         /// Somebody to log on.
         LogOn = "log-on",
+        /// Mains power.
+        Power = "power",
+        /// A network that costs nothing by the byte.
+        Link = "link",
+        /// The publisher, who holds the program back.
+        Disabled = "disabled",
+        /// The user as whom the program runs, or the right to become that user.
+        RunAs = "run-as",
+        /// The site, which has not pinned the programs that must run before.
+        Dependency = "dependency",
     }
 
     /// Who restarts the machine, or what that waits for.
@@ -228,6 +240,12 @@ reasons! {
         NoSuchProgram = "no-such-program",
         /// The machine restarted for it again and again, and the goal was never reached.
         RestartLoop = "restart-loop",
+        /// The status MIF says so.
+        StatusMif = "status-mif",
+        /// A program that must succeed before did not.
+        Dependency = "dependency",
+        /// A parameter has a value that the program's publisher does not allow.
+        Parameter = "parameter",
     }
 
     /// How success is known.
@@ -242,6 +260,10 @@ reasons! {
         ExitCode = "exit-code",
         /// Detection finds the goal reached after a restart.
         DetectedAfterRestart = "detected-after-restart",
+        /// The status MIF says so.
+        StatusMif = "status-mif",
+        /// It ran for another advertisement, and succeeded.
+        AlreadyRan = "already-ran",
     }
 
     /// What cut a run short.

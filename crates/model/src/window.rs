@@ -156,8 +156,9 @@ impl Governs {
 }
 
 /// How long a run of `program` may take, to the end of its last process: what a window must have room
-/// for. `grace` is the time between TERM and KILL.
+/// for. `grace` is the time between TERM and KILL where the program declares none.
 pub fn room(program: &Program, grace: Duration) -> Duration {
+    let grace = program.grace.map_or(grace, |declared| declared.duration());
     program.max_run_time.duration().saturating_add(grace)
 }
 

@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Accounting(Accounting),
     /// Why a device stands where it stands with an advertisement, and what happens next.
     Why(Why),
+    /// What an advertisement's newest run on a device printed: its beginning and its end.
+    Logs(Logs),
     /// Status messages, newest last.
     Messages(Messages),
     /// Wait until an advertisement is where it should be. Exits 4 at the time-out.
@@ -222,11 +224,16 @@ pub(crate) enum AgentCommand {
     Software(Software),
     /// Start what is advertised: an available program, or a mandatory one before its time.
     Install(Install),
-    /// The device's own messages.
+    /// The device's own messages; with a name, what that advertisement's newest run printed.
     Log {
         /// The agent's folder.
         #[arg(long)]
         data: PathBuf,
+        /// An advertisement, by name or id.
+        name: Option<String>,
+        /// Every run of it that the device still knows, the oldest first.
+        #[arg(long, requires = "name")]
+        all: bool,
         #[command(flatten)]
         format: Format,
     },

@@ -27,8 +27,8 @@ use clap::{CommandFactory, Parser};
 use api::Api;
 use args::{Cli, Command};
 use commands::{
-    accounting, agent, component, credential, device, doctor, login, messages, objects, orders,
-    package, publisher, query, site,
+    accounting, agent, component, credential, device, doctor, login, logs, messages, objects,
+    orders, package, publisher, query, site,
 };
 use error::{Exit, Failure, Outcome, Tried};
 
@@ -132,6 +132,7 @@ async fn with_site(api: &Api, command: Command) -> Outcome {
         Command::Rename(args) => objects::rename(api, args).await,
         Command::Accounting(args) => accounting::accounting(api, args).await,
         Command::Why(args) => accounting::why(api, args).await,
+        Command::Logs(args) => logs::logs(api, args).await,
         Command::Messages(args) => messages::messages(api, args).await,
         Command::Query(args) => query::query(api, args).await,
         Command::Wait(args) => accounting::wait(api, args).await,

@@ -75,6 +75,8 @@ pub(crate) struct Device {
     memory_lost: Option<String>,
     /// Which software is there, by the digest of its manifest.
     software: BTreeMap<Digest, bool>,
+    /// Programs that have ever been at their goal, or ended as if, by the digest of their manifest.
+    reached: BTreeSet<Digest>,
     site_key: SealKey,
     /// Who is logged on.
     users: Vec<String>,
@@ -101,9 +103,17 @@ impl Device {
             root: "/".to_owned(),
             ..Facts::default()
         };
-        let present: Vec<Digest> =
-            core.scenario.software.iter().map(|one| one.package.manifest).collect();
-        let software = present.into_iter().map(|one| (one, core.dice.per_mille(150))).collect();
+        let present: Vec<(Digest, bool)> = core
+            .scenario
+            .software
+            .iter()
+            .map(|one| (one.package.manifest, one.wants_present()))
+            .collect();
+        let drawn = |(one, wanted)| (one, wanted, core.dice.per_mille(150));
+        let drawn: Vec<(Digest, bool, bool)> = present.into_iter().map(drawn).collect();
+        let reached = drawn.iter().filter(|(_, wanted, there)| wanted == there);
+        let reached = reached.map(|(one, _, _)| *one).collect();
+        let software = drawn.iter().map(|(one, _, there)| (*one, *there)).collect();
         let seed = Digest::of_parts("sim/device", &[&core.dice.bits().to_le_bytes()]);
         Self {
             index,
@@ -116,6 +126,7 @@ impl Device {
             next_incarnation: Some(Incarnation(2)),
             memory_lost: None,
             software,
+            reached,
             site_key,
             users: Vec::new(),
             restarts_itself: core.dice.per_mille(700),
@@ -262,6 +273,19 @@ impl Device {
         let most = if core.chaos { core.scenario.faults.outage_most } else { 1_000 };
         let delay = core.dice.spread(1_000, most);
         core.queue.after(delay, Event::Boots { device: self.index });
+    }
+
+    /// The machine becomes one of the first ring, or of another, or says nothing of it.
+    pub(crate) fn change_facts(&mut self, core: &mut Core) {
+        let ring = core.dice.below(3);
+        self.facts.extra.remove("ring");
+        if ring > 0 {
+            let fact = muster_model::facts::Fact::Number(ring.cast_signed());
+            self.facts.extra.insert("ring".to_owned(), fact);
+        }
+        core.note(self.node(), format_args!("facts change: ring {ring}"));
+        let (number, facts) = (self.processes, self.facts.clone());
+        self.tell(core, number, Input::FactsChanged(facts));
     }
 
     /// The wall clock jumps, by up to years.

@@ -122,6 +122,8 @@ pub(crate) enum Strike {
     Restore,
     /// A supervisor is killed.
     SupervisorKill,
+    /// A device's facts change.
+    Facts,
 }
 
 /// One thing that happens.

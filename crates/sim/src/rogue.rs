@@ -152,6 +152,7 @@ impl Rogue {
             exit_code: Some(0),
             attempt_ended: None,
             disputed: None,
+            dependency: None,
             output: String::new(),
         })
     }

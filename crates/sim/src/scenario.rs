@@ -2,10 +2,12 @@
 //! which faults it lives with. Each kind of fault is left out of many worlds, so that bugs which
 //! another fault would hide still show.
 
+use muster_model::advertisement::PackageRef;
 use muster_model::digest::Digest;
 use muster_model::name::Name;
 use muster_model::package::{Achieves, AfterRunning, Detection, Program};
 use muster_model::policy::PinnedPackage;
+use muster_model::program::Dependency;
 use muster_model::settings::Settings;
 use muster_model::state::Rule;
 
@@ -55,6 +57,8 @@ pub(crate) struct Faults {
     pub mischief_every: u64,
     /// A supervisor is killed.
     pub supervisor_kill_every: u64,
+    /// A device's facts change.
+    pub facts_every: u64,
     /// Content cannot be fetched, a condition is not met.
     pub hindrance_per_mille: u32,
 }
@@ -174,6 +178,7 @@ impl Faults {
             restore_every: if dice.per_mille(250) { chaos / 2 } else { 0 },
             mischief_every: if dice.per_mille(300) { chaos / 20 } else { 0 },
             supervisor_kill_every: every(dice, 6),
+            facts_every: every(dice, 8),
             hindrance_per_mille: *dice.pick(&[0, 100, 400]).unwrap_or(&0),
         }
     }
@@ -200,7 +205,13 @@ impl Software {
     fn draw(dice: &mut Dice, n: u64) -> Self {
         let name = format!("software-{n}");
         let detection = dice.per_mille(600).then(|| detection_of(&name));
-        let program = program(dice, detection.is_some());
+        let mut program = program(dice, detection.is_some());
+        if n > 1 && dice.per_mille(250) {
+            program.depends_on = Some(dependency(dice.between(1, n - 1)));
+        }
+        if dice.per_mille(150) {
+            program.requirements = "device.ring == 1".to_owned();
+        }
         let refused = match dice.below(20) {
             0 => Some(Rule::ContentRefused),
             1 => Some(Rule::PublisherRefused),
@@ -234,6 +245,13 @@ impl Software {
 #[expect(clippy::expect_used, reason = "the simulator's own names; a wrong one must stop it")]
 pub(crate) fn known_name(text: &str) -> Name {
     Name::new(text).expect("the simulator makes valid names")
+}
+
+/// The program of the software with that number, which must succeed before another one.
+fn dependency(n: u64) -> Dependency {
+    let name = known_name(&format!("software-{n}"));
+    let package = PackageRef { name, version: Some("1".to_owned()) };
+    Dependency { package, program: known_name("install") }
 }
 
 #[expect(clippy::expect_used, reason = "the simulator's own documents; a wrong one must stop it")]

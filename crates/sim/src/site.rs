@@ -12,11 +12,13 @@ mod windows;
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_model::id::{DeviceId, EpochId, Incarnation};
+use muster_model::policy::PinnedProgram;
 use muster_model::policy::{Due, Policy};
 use muster_model::settings::Settings;
 use muster_model::wire::batch::Batch;
 use muster_model::wire::device::{Behind, SiteTime};
 use muster_site_core::device::Admission;
+use muster_site_core::edit::Walk;
 use muster_site_core::ingest::{Ingest, Lookups, Reading, StreamRow, Taken, plan};
 use muster_site_core::obligation::{Key, Planted};
 use muster_site_core::targeting::{
@@ -26,6 +28,7 @@ use muster_site_core::targeting::{
 use crate::core::{Core, Node};
 use crate::event::{Answer, Ask, Call, Event};
 use crate::plant::Plant;
+use crate::scenario::Software;
 use crate::seal::SealKey;
 use crate::sometimes::Rare;
 use crate::truth::Meant;
@@ -402,6 +405,8 @@ impl Site {
             timing: spec.map(timing).unwrap_or_default(),
             stopped: advertised.stopped.clone(),
             revoked: advertised.revoked.clone(),
+            dependencies: goes_before(core, software),
+            parameters: Default::default(),
         }
     }
 }
@@ -410,4 +415,17 @@ impl Site {
 pub(crate) fn timing(spec: &muster_model::advertisement::AdvertisementSpec) -> Timing {
     let recurrences = muster_site_core::recurrence::rules(spec.named_assignments());
     Timing { recurrences, late: spec.late, splay: spec.splay }
+}
+
+/// What goes before a software's program, as the product pins it.
+fn goes_before(core: &Core, software: &Software) -> Vec<PinnedProgram> {
+    let mut walk = Walk::new(&software.package.name, &software.program);
+    while let Some(wanted) = walk.wants() {
+        let is = |one: &&Software| one.package.name == wanted.package.name;
+        let found = core.scenario.software.iter().find(is).map(admin::published);
+        if walk.take(found.as_ref()).is_err() {
+            break;
+        }
+    }
+    walk.finish()
 }

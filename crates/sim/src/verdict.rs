@@ -46,9 +46,10 @@ fn open(core: &Core, devices: &[Device], store: &Store, key: &Key) -> Option<Str
     if *admission == Admission::Retired || !core.truth.is_honest(key.device) {
         return None;
     }
-    let say = |state: &str| Some(format!("{} on {} is {state}", key.occurrence, key.device));
-    let Some(row) = store.rows.get(key) else { return say("targeted") };
     let advertised = store.advertisements.get(&key.advertisement)?;
+    let name = &advertised.row.object.metadata.name;
+    let say = |state: &str| Some(format!("{name} {} on {} is {state}", key.occurrence, key.device));
+    let Some(row) = store.rows.get(key) else { return say("targeted") };
     let legitimate = match &row.state {
         State::Waiting { why, .. } => match why {
             Waiting::Stopped => advertised.stopped.is_some(),
@@ -98,9 +99,12 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
         }
         let done: Vec<&Execution> =
             executions.iter().filter(|one| one.device == device.index && one.key == key).collect();
-        // The exit record of a run that the account named went with the disk.
-        let forgotten = core.truth.disks_lost.contains(&device.index)
-            && row.state == State::Interrupted { cause: Interruption::MemoryLost };
+        // The exit record of a run that the account named went with the disk; with the journal alone,
+        // how far an obligation of several programs had come.
+        let lost = core.truth.disks_lost.contains(&device.index)
+            || is_of_several(core, &site.store, &row.key)
+                && core.truth.lost_streams.keys().any(|(lost, _)| *lost == device.id);
+        let forgotten = lost && row.state == State::Interrupted { cause: Interruption::MemoryLost };
         if forgotten {
             continue;
         }
@@ -110,6 +114,13 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
         }
     }
     verify(core, &site.store);
+}
+
+/// Whether another program goes before the one that is advertised.
+fn is_of_several(core: &Core, store: &Store, key: &Key) -> bool {
+    let advertised = store.advertisements.get(&key.advertisement);
+    let software = advertised.and_then(|one| core.scenario.software.get(one.software));
+    software.is_some_and(|software| software.program.depends_on.is_some())
 }
 
 /// Every execution stands in the accounts.

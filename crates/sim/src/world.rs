@@ -145,6 +145,7 @@ impl World {
             Strike::MemoryLoss,
             Strike::Restore,
             Strike::SupervisorKill,
+            Strike::Facts,
         ] {
             self.schedule(strike);
         }
@@ -160,6 +161,7 @@ impl World {
             Strike::MemoryLoss => faults.memory_loss_every,
             Strike::Restore => faults.restore_every,
             Strike::SupervisorKill => faults.supervisor_kill_every,
+            Strike::Facts => faults.facts_every,
             Strike::Reconnect(_) => 0,
         };
         if every > 0 {
@@ -346,6 +348,7 @@ impl World {
             }
             Strike::Restore => self.restore_site(),
             Strike::SupervisorKill => self.devices[device].kill_some_supervisor(core),
+            Strike::Facts => self.devices[device].change_facts(core),
             Strike::Reconnect(_) => {}
         }
         self.schedule(strike);

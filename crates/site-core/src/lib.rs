@@ -20,7 +20,6 @@ pub mod obligation;
 pub mod occurrence;
 pub mod recurrence;
 pub mod roles;
-pub mod rule;
 pub mod targeting;
 #[cfg(test)]
 mod testing;

@@ -100,8 +100,11 @@ fn turn_rule(
     turning: &Turning<'_>,
     at: Revision,
 ) {
-    let known: BTreeMap<u32, At> =
-        of(rows, &rule.assignment).filter_map(|row| Some((row.occurrence.n, row.due?))).collect();
+    // What an edit closed has a time that the rule no longer has.
+    let known: BTreeMap<u32, At> = of(rows, &rule.assignment)
+        .filter(|row| row.is_open())
+        .filter_map(|row| Some((row.occurrence.n, row.due?)))
+        .collect();
     let lowest =
         of(rows, &rule.assignment).filter(|row| row.is_open()).min_by_key(|row| row.occurrence.n);
     let Some((lowest, open)) = lowest.and_then(|row| {
@@ -140,11 +143,18 @@ fn turn_rule(
         // What was missed before it could be announced is still accounted for: it was open for one
         // revision.
         let closed = (n < fallen).then_some(Revision(at.0 + 1));
+        let span = Span { collection: open.collection, opened: at, closed };
+        let occurrence = Occurrence { assignment: rule.assignment.clone(), n };
+        if let Some(row) = rows.iter_mut().find(|row| row.occurrence == occurrence) {
+            row.due = Some(due);
+            row.spans.push(span);
+            continue;
+        }
         rows.push(OccurrenceRow {
             advertisement: lowest.advertisement,
-            occurrence: Occurrence { assignment: rule.assignment.clone(), n },
+            occurrence,
             due: Some(due),
-            spans: vec![Span { collection: open.collection, opened: at, closed }],
+            spans: vec![span],
             announced: at,
         });
     }

@@ -130,6 +130,7 @@ pub(crate) fn report(state: State) -> Report {
         attempt_ended: None,
         disputed: None,
         output: String::new(),
+        dependency: None,
     }
 }
 

@@ -6,10 +6,11 @@ use jiff::tz::TimeZone;
 use muster_model::advertisement::Late;
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
+use muster_model::facts::Fact;
 use muster_model::id::{BootId, EpochId, Incarnation, Sequence};
 use muster_model::message::RunId;
 use muster_model::period::Period;
-use muster_model::policy::Order;
+use muster_model::policy::{Order, PinnedProgram};
 use muster_model::state::{Evidence, EvidenceKind, Rule, State, Waiting};
 use muster_model::window::Window;
 use muster_model::wire::device::{Account, AccountEntry};
@@ -46,8 +47,12 @@ fn exits(n: u16) -> Exit {
         ],
         n,
     );
-    let said =
-        |succeeded| RunResult { succeeded, restart: n.is_multiple_of(5), description: "d".into() };
+    let said = |succeeded| RunResult {
+        succeeded,
+        restart: n.is_multiple_of(5),
+        description: "d".into(),
+        ..RunResult::default()
+    };
     let result = pick(&[None, None, Some(said(None)), Some(said(Some(false)))], n / 8);
     Exit { ending, output: "out".into(), result }
 }
@@ -122,7 +127,20 @@ impl World {
         let offers = (1..=3)
             .filter(|id| (a >> id) & 1 == 0)
             .map(|id| {
-                let mut offer = self.package(id, program(more.clone()), !n.is_multiple_of(4));
+                let base = self.package(10 + id % 2, program(more.clone()), n.is_multiple_of(3));
+                let goes_before = n.is_multiple_of(5);
+                let mut more = more.clone();
+                if goes_before {
+                    more["dependsOn"] = json!({"package": "hello@1", "program": "install"});
+                }
+                if n.is_multiple_of(9) {
+                    more["requirements"] = json!("device.memoryMiB >= 2");
+                }
+                let mut offer = self.package(id, program(more), !n.is_multiple_of(4));
+                if goes_before && !n.is_multiple_of(25) {
+                    let (package, program) = (base.package, base.program);
+                    offer.dependencies = vec![PinnedProgram { package, program }];
+                }
                 offer.revision = 1 + u32::from(n % 3);
                 offer.stopped = if n.is_multiple_of(7) { order(n.is_multiple_of(2)) } else { None };
                 offer.revoked = if n.is_multiple_of(31) { order(false) } else { None };
@@ -275,6 +293,8 @@ impl World {
             21 => {
                 let mut facts = facts();
                 facts.os = pick(&["linux".to_owned(), "windows".to_owned()], n);
+                let memory = Fact::Number(i64::from(a % 4));
+                facts.extra.extend((a > 50).then(|| ("memoryMiB".to_owned(), memory)));
                 Input::FactsChanged(facts)
             }
             22 => Input::Paused { paused: n.is_multiple_of(3) },

@@ -122,6 +122,24 @@ fn a_found_run_waits_for_its_package_and_lets_others_run_meanwhile() {
 }
 
 #[test]
+fn a_run_of_a_dependency_ends_its_obligation_and_nothing_is_started_again() {
+    let before = |evidence| {
+        let mut one = lost(json!({"rerun": "always"}), false, evidence);
+        one.found.launch.dependency = true;
+        one.world.found = vec![one.found.clone()];
+        one
+    };
+    let told = ["interrupted(memory-lost)"];
+    check(before(RunEvidence::Exited(exited(0))), None, true, &told);
+    check(before(RunEvidence::CutShort { same_boot: false }), None, false, &told);
+    let alive = before(RunEvidence::Alive);
+    let run = alive.found.launch.run;
+    let world = alive.live(None, true);
+    assert_eq!((world.story(&key(1)), world.armed()), (vec![told[0].to_owned()], Vec::new()));
+    assert!(!world.done.contains(&Effect::Discard(run)), "its supervisor still lives in it");
+}
+
+#[test]
 fn a_live_supervisor_is_followed_again_to_its_end() {
     let mut one = lost(never(), false, RunEvidence::Alive);
     let run = one.found.launch.run;

@@ -8,7 +8,10 @@ use crate::world::{ended, exited, program};
 
 fn said(code: i32, succeeded: Option<bool>, restart: bool) -> Exit {
     let description = "words".to_owned();
-    Exit { result: Some(RunResult { succeeded, restart, description }), ..exited(code) }
+    Exit {
+        result: Some(RunResult { succeeded, restart, description, ..RunResult::default() }),
+        ..exited(code)
+    }
 }
 
 /// How a run ends: the state, and `!` if it is disputed.

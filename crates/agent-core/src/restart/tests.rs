@@ -97,7 +97,7 @@ fn when_nobody_is_left_the_countdown_is_over() {
 #[test]
 fn a_result_file_asks_for_a_restart_too() {
     let mut world = running(json!({}));
-    let result = Some(RunResult { succeeded: None, restart: true, description: String::new() });
+    let result = Some(RunResult { restart: true, ..RunResult::default() });
     world.see(RunEvidence::Exited(Exit { result, ..exited(0) }));
     assert_eq!((rest(&world), asked(&world)), (vec!["restart-pending(agent)".to_owned()], 1));
 }

@@ -277,7 +277,7 @@ fn a_restart_is_a_state_and_the_new_boot_is_what_ends_it() {
 #[test]
 fn a_restart_that_came_before_the_exit_record_was_read_is_not_waited_for_again() {
     let mut world = running(json!({}), false);
-    let result = Some(RunResult { succeeded: None, restart: true, description: String::new() });
+    let result = Some(RunResult { restart: true, ..RunResult::default() });
     world.reboot();
     world.see(RunEvidence::Exited(Exit { result, ..exited(0) }));
     assert_eq!(rest(&world), ["succeeded(exit-code)"]);

@@ -6,6 +6,7 @@ use muster_model::facts::Facts;
 use muster_model::id::{AdvertisementId, BootId, Incarnation};
 use muster_model::message::{Message, RunId};
 use muster_model::package::{Detection, Program};
+use muster_model::parameter::Values;
 use muster_model::period::Period;
 use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, PinnedPackage, Policy};
 use muster_model::settings::Settings;
@@ -102,6 +103,9 @@ pub(crate) fn found_run(offer: &Offer, manifested: &Manifested, evidence: RunEvi
         boot: BootId("boot-1".into()),
         grace: std::time::Duration::from_secs(1),
         start_by: None,
+        parameters: Values::default(),
+        dependency: false,
+        dependencies: Vec::new(),
     };
     FoundRun { launch, evidence }
 }
@@ -136,6 +140,8 @@ impl World {
             revoked: None,
             conflict: None,
             notice: None,
+            dependencies: Vec::new(),
+            parameters: Default::default(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, lchown};
 use std::path::Path;
 
 use muster_host::publish::PRIVATE_DIR;
@@ -23,6 +23,27 @@ pub fn remove_copy(path: &Path) -> io::Result<()> {
         }
         removed => removed,
     }
+}
+
+/// Makes a user the owner of `path` and everything below it, links themselves and not what they point
+/// at. Blocks.
+pub(crate) fn give_copy(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+    let mut paths = vec![path.to_owned()];
+    while let Some(path) = paths.pop() {
+        if fs::symlink_metadata(&path)?.is_dir() {
+            for entry in fs::read_dir(&path)? {
+                paths.push(entry?.path());
+            }
+        }
+        lchown(&path, Some(uid), Some(gid))?;
+    }
+    Ok(())
+}
+
+/// Lets everybody through a folder, who could then open what they know the name of and may read.
+pub(crate) fn let_through(folder: &Path) -> io::Result<()> {
+    let mode = fs::metadata(folder)?.permissions().mode();
+    fs::set_permissions(folder, Permissions::from_mode(mode | 0o011))
 }
 
 /// Gives every folder from `top` down back to its owner.

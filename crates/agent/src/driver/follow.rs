@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use super::{Driver, Setup};
 use crate::contents::remove_copy;
 use crate::mailbox::{Mailbox, News};
+use crate::outputs;
 use crate::run_folder::{Entered, RunFolder};
 use crate::supervisor::{self, Refusal};
 
@@ -86,12 +87,8 @@ impl Driver {
     /// Removes what is large of a run's folder; its outcome is saved.
     pub(super) fn clean(&mut self, run: RunId) {
         self.supervisors.remove(&run);
-        let folder = self.setup.folder_of(run);
-        self.tasks.spawn_blocking(move || {
-            if let Err(error) = folder.slim() {
-                tracing::warn!(%run, %error, "the run's folder keeps what it need not");
-            }
-        });
+        let setup = self.setup.clone();
+        self.tasks.spawn_blocking(move || setup.slim_run(run));
     }
 
     /// Removes a run's folder; the site has its outcome. The folder is the second witness that the run
@@ -108,8 +105,20 @@ impl Driver {
 }
 
 impl Setup {
+    /// Leaves the evidence in a run's folder, and keeps its output elsewhere.
+    fn slim_run(&self, run: RunId) {
+        let folder = self.folder_of(run);
+        if let Err(error) = outputs::keep(&self.data, &run.to_string(), folder.path()) {
+            tracing::warn!(%run, why = %crate::chain_of(&error), "its output is let go");
+        }
+        if let Err(error) = folder.slim() {
+            tracing::warn!(%run, %error, "the run's folder keeps what it need not");
+        }
+    }
+
     /// Removes a run's folder and what told outsiders of it.
     pub(super) fn remove_run(&self, run: RunId) {
+        self.slim_run(run);
         let folder = self.folder_of(run);
         let shown = self.data.join("run").join(format!("run-{run}.json"));
         let _ = publish::durable_remove(&shown);

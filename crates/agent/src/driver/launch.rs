@@ -23,11 +23,12 @@ use muster_model::message::RunId;
 use muster_model::state::Waiting;
 
 use super::{Driver, Setup};
-use crate::contents::UnpackError;
+use crate::contents::{UnpackError, give_copy, let_through};
 use crate::env::{self, Purpose, RunPurpose};
 use crate::mailbox::{Mailbox, News};
-use crate::run_folder::{RunFolder, RunFolderError, RunLock, RunSpec};
+use crate::run_folder::{OWN_DIR, Product, RunFolder, RunFolderError, RunLock, RunSpec, RunUser};
 use crate::supervisor;
+use crate::user::{self, Account};
 
 /// Why a run cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,10 @@ enum Unprepared {
     Clear(#[source] io::Error),
     #[error("failed to make a private copy of the content")]
     Unpack(#[from] UnpackError),
+    #[error("the user {0}, whom it runs as, is not known, or the agent may not become that user")]
+    NoUser(String),
+    #[error("failed to hand its folders over to the user whom it runs as")]
+    HandOver(#[source] io::Error),
 }
 
 impl Driver {
@@ -95,22 +100,49 @@ impl Setup {
         folder.slim().map_err(Unprepared::Clear)?;
         self.unpack(&launch.package, folder.join("content")).await?;
         publish::create_private_dir(&folder.join("tmp")).map_err(RunFolderError::from)?;
+        let account = account_of(launch).await?;
+        if let Some(account) = account.clone() {
+            self.hand_over(&folder, account).await?;
+        }
         folder.write_intent(launch)?;
-        folder.write_spec(&self.spec(launch, &folder))?;
+        folder.write_spec(&self.spec(launch, &folder, account.as_ref()))?;
         folder.raise_launch(&held, launch.launch)?;
         Ok(held)
     }
 
-    fn spec(&self, launch: &Launch, folder: &RunFolder) -> RunSpec {
+    /// Gives what the program works in to the user whom it runs as, and lets that user through to it.
+    /// The rest of the agent's folder stays closed: only its names could be guessed.
+    async fn hand_over(&self, folder: &RunFolder, account: Account) -> Result<(), Unprepared> {
+        publish::create_private_dir(&folder.join(OWN_DIR)).map_err(RunFolderError::from)?;
+        let runs = self.data.join(crate::RUNS_DIR);
+        let through = [self.data.clone(), runs, folder.path().to_owned()];
+        let own = ["content", "tmp", OWN_DIR].map(|name| folder.join(name));
+        let given = tokio::task::spawn_blocking(move || {
+            own.iter().try_for_each(|path| give_copy(path, account.uid, account.gid))?;
+            through.iter().try_for_each(|path| let_through(path))
+        });
+        given.await.map_err(io::Error::other).flatten().map_err(Unprepared::HandOver)
+    }
+
+    fn spec(&self, launch: &Launch, folder: &RunFolder, account: Option<&Account>) -> RunSpec {
         let (content, tmp) = (folder.join("content"), folder.join("tmp"));
-        let result = folder.join("result");
+        let result = match account {
+            Some(_) => folder.join(OWN_DIR).join("result"),
+            None => folder.join("result"),
+        };
         let (run, attempt) = (launch.run, launch.attempt);
         let purpose = Purpose {
             advertisement: launch.key.advertisement,
             advertisement_name: &launch.advertisement_name,
             content: &content,
             tmp: &tmp,
-            run: Some(RunPurpose { run, attempt, result: &result }),
+            run: Some(RunPurpose {
+                run,
+                attempt,
+                result: &result,
+                parameters: &launch.parameters,
+                home: account.map(|account| account.home.as_path()),
+            }),
         };
         let milliseconds =
             |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -118,14 +150,33 @@ impl Setup {
             run,
             command: env::command(&launch.program.words(), &content),
             environment: self.surroundings.variables(&purpose),
-            directory: content,
+            directory: match &launch.program.start_in {
+                Some(folder) => content.join(folder),
+                None => content,
+            },
             max_run_time_ms: milliseconds(launch.program.max_run_time.duration()),
             grace_ms: milliseconds(launch.grace),
             result,
             run_file: self.data.join("run").join(format!("run-{run}.json")),
             start_by: launch.start_by,
+            user: account.map(|account| RunUser { uid: account.uid, gid: account.gid }),
+            product: Some(Product {
+                name: launch.package.name.to_string(),
+                version: launch.package.version.clone(),
+            }),
         }
     }
+}
+
+/// Whom the program runs as, if that is another user than the agent's.
+async fn account_of(launch: &Launch) -> Result<Option<Account>, Unprepared> {
+    let Some(name) = launch.program.run_as.as_ref().map(|run_as| run_as.user().to_owned()) else {
+        return Ok(None);
+    };
+    let wanted = name.clone();
+    let known = tokio::task::spawn_blocking(move || user::find(&wanted).filter(user::may_become));
+    let account = known.await.ok().flatten().ok_or(Unprepared::NoUser(name))?;
+    Ok(user::is_another(&account).then_some(account))
 }
 
 async fn tell(mailbox: &Mailbox, launch: &Launch, unprepared: Unprepared) {
@@ -146,6 +197,7 @@ async fn tell(mailbox: &Mailbox, launch: &Launch, unprepared: Unprepared) {
         Unprepared::Folder(error) if error.is_disk_full() => Some(Waiting::Disk),
         Unprepared::Unpack(UnpackError::Disk { .. }) => Some(Waiting::Disk),
         Unprepared::Unpack(UnpackError::Unavailable { .. }) => Some(Waiting::Content),
+        Unprepared::NoUser(_) => Some(Waiting::RunAs),
         _ => None,
     };
     mailbox.put(Input::ArmFailed { run, wait, why }).await;

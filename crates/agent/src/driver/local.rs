@@ -106,6 +106,8 @@ impl Driver {
                 let known = stray.file_name().to_str().is_some_and(|name| runs.contains(name));
                 let run = RunFolder::at(stray.path());
                 if !known && matches!(run.lock(), Ok(Some(_))) {
+                    let name = stray.file_name().to_string_lossy().into_owned();
+                    let _ = crate::outputs::keep(&setup.data, &name, run.path());
                     let _ = remove_copy(run.path());
                 }
             }

@@ -17,7 +17,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use muster_agent_core::input::Ending;
-use muster_model::message::OUTPUT_TAIL_BYTES_MAX;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
@@ -29,9 +28,6 @@ use super::process_tree;
 use crate::output::Output;
 use crate::run_folder::{RunFolder, RunFolderError, RunSpec};
 
-/// What is kept of a program's output in its folder. More than a person reads, and a hundred runs of
-/// it fit on a small disk.
-const OUTPUT_BYTES_MAX: u64 = 1024 * 1024;
 /// After KILL, how long the kernel has to end everything. What is left then hangs in the kernel.
 const KILL_MOST: Duration = Duration::from_secs(10);
 
@@ -97,6 +93,10 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(writer.try_clone().map_err(RunFolderError::Prepare)?)
             .stderr(writer);
+        if let Some(user) = spec.user {
+            // Drops every other group; the working directory is entered as that user.
+            command.uid(user.uid).gid(user.gid);
+        }
         let children = caught(&[SIGCHLD]).map_err(RunFolderError::Prepare)?;
         let orders = caught(&[SIGTERM, SIGINT]).map_err(RunFolderError::Prepare)?;
         Ok(Self { command, output: reader, children, orders })
@@ -121,7 +121,7 @@ impl Program {
             grace: Duration::from_millis(spec.grace_ms),
             own: None,
             heir: None,
-            output: Output::new(&folder.join("output"), OUTPUT_BYTES_MAX, OUTPUT_TAIL_BYTES_MAX),
+            output: Output::new(&folder.join("output")),
         };
         let mut output_open = true;
         loop {
@@ -211,13 +211,14 @@ impl Watch {
         process_tree::signal_all(&process_tree::descendants(std::process::id() as i32), signal);
     }
 
-    fn ended(self) -> Ended {
+    fn ended(mut self) -> Ended {
         let left = process_tree::descendants(std::process::id() as i32).len();
+        self.output.finish();
         let ending = match self.phase {
             Phase::Running => settle(self.own, self.heir),
             Phase::Terming(cause) | Phase::Killing(cause) => cause,
         };
-        Ended { ending, output: self.output.tail(), escaped: left as u32 }
+        Ended { ending, output: self.output.ends(), escaped: left as u32 }
     }
 }
 

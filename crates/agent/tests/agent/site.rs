@@ -221,6 +221,8 @@ impl Site {
             stopped: None,
             revoked: None,
             conflict: None,
+            dependencies: Vec::new(),
+            parameters: Default::default(),
         });
         advertisement
     }

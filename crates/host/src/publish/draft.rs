@@ -65,6 +65,11 @@ impl Draft {
         })
     }
 
+    /// Whether the draft still has its name: somebody may have removed the folder under it.
+    pub fn is_there(&self) -> bool {
+        self.temp.exists()
+    }
+
     /// Puts the draft in the target's place; durable on return.
     #[expect(clippy::disallowed_methods, reason = "this is the durable publish")]
     pub fn publish(self) -> Result<(), PublishError> {

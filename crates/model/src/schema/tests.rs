@@ -61,6 +61,14 @@ fn what_apply_takes_the_schema_takes() {
         "achieves": "nothing", "platform": "windows", "runWhen": "nobody-logged-on", "disk": 4096,
         "packageManager": "dpkg",
     })));
+    good(program(json!({
+        "notice": {"countdown": "5m", "deferUntil": "2d"}, "startIn": "bin", "grace": "30s", "requirements": "device.memory >= 4096", "disabled": true,
+        "requires": {"power": "ac", "link": "unmetered"}, "runAs": "user:ada",
+        "dependsOn": {"package": "runtime@2", "program": "install"},
+        "parameters": {"colour": {"type": "choice", "choices": ["red", "blue"], "default": "red"},
+            "size": {"type": "number", "required": true, "description": "x"},
+            "word": {"pattern": "[a-z]+"}, "on": {"type": "flag"}},
+    })));
     good(document(
         "Package",
         json!({"version": "2.10", "content": "./hello", "supersedes": ["hullo"],
@@ -73,9 +81,26 @@ fn what_apply_takes_the_schema_takes() {
         "description": "x", "assignments": [
             {"at": "now"}, {"name": "late", "at": "2027-01-31T08:00:00"},
             {"name": "later", "at": "2027-01-31T08:00:00+01:00"},
+            {"name": "boot", "at": "start-up"}, {"name": "user", "at": "log-on"},
+            {"name": "weekly", "every": "DTSTART:20270104T020000 RRULE:FREQ=WEEKLY"},
         ],
     })));
     good(advertisement(json!({"track": "latest", "offlineFor": "90d"})));
+    good(advertisement(json!({
+        "notice": {"countdown": "5m"}, "emergency": true, "late": "skip", "splay": "30m",
+        "parameters": {"colour": "blue", "size": 3, "on": true},
+    })));
+    good(document("Collection", json!({"parameters": {"colour": "blue"}})));
+    good(document(
+        "MaintenanceWindow",
+        json!({"collection": "lab", "effect": "freeze", "duration": "2h", "for": "runs",
+            "every": "DTSTART:20270104T020000 RRULE:FREQ=WEEKLY", "timeZone": "Europe/Berlin",
+            "description": "x"}),
+    ));
+    good(document(
+        "MaintenanceWindow",
+        json!({"collection": "lab", "duration": "2h", "at": "2027-01-31T08:00:00Z"}),
+    ));
     good(metadata(json!({"name": "Adobe Reader 5 – français", "labels": {"team": ""}})));
     let got = json!({"apiVersion": "muster/v1", "kind": "Collection",
         "metadata": {"name": "x", "id": "4", "revision": 7, "formerly": "y"}, "spec": {},
@@ -128,6 +153,12 @@ fn what_the_schema_refuses_apply_refuses() {
         json!({"runWhen": "never"}),
         json!({"disk": -1}),
         json!({"packageManager": "rpm"}),
+        json!({"notice": {"delay": "5m"}}),
+        json!({"requires": {"power": "solar"}}),
+        json!({"runAs": "ada"}),
+        json!({"dependsOn": {"package": "runtime"}}),
+        json!({"parameters": {"a b": {}}}),
+        json!({"parameters": {"a": {"type": "colour"}}}),
     ] {
         bad(program(wrong));
     }
@@ -139,6 +170,9 @@ fn what_the_schema_refuses_apply_refuses() {
         json!({"offlineFor": "long"}),
         json!({"assignments": [{"at": "soon"}]}),
         json!({"assignments": [{"name": "x"}]}),
+        json!({"assignments": [{"at": "now", "every": "DTSTART:20270104T020000 RRULE:FREQ=DAILY"}]}),
+        json!({"late": "never"}),
+        json!({"parameters": {"a": [1]}}),
         json!({"assignments": [{"at": "now", "whenever": true}]}),
         json!({"colour": "red"}),
     ] {
@@ -156,4 +190,36 @@ fn contradictions_are_for_apply_alone() {
     ] {
         assert_eq!(agrees(&document), (true, false), "{document:#}");
     }
+}
+
+/// The fields that a type of the model takes, from its own refusal of one that none has.
+fn fields_of<T: serde::de::DeserializeOwned>() -> Vec<String> {
+    let refused = serde_json::from_value::<T>(json!({"no such field": 1}));
+    let said = refused.err().expect("a refusal").to_string();
+    let (_, listed) = said.split_once("expected").expect(&said);
+    let mut fields: Vec<String> = listed.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+    fields.sort();
+    fields
+}
+
+#[track_caller]
+fn complete<T: serde::de::DeserializeOwned>(definition: &str) {
+    let schema = schema();
+    let properties = schema["$defs"][definition]["properties"].as_object().expect("properties");
+    let mut described: Vec<String> = properties.keys().cloned().collect();
+    described.sort();
+    assert_eq!(described, fields_of::<T>(), "of {definition}");
+}
+
+#[test]
+fn every_field_of_a_manifest_has_its_place() {
+    complete::<crate::package::PackageSpec>("package");
+    complete::<crate::package::Program>("program");
+    complete::<crate::package::Detection>("detection");
+    complete::<crate::collection::CollectionSpec>("collection");
+    complete::<crate::advertisement::AdvertisementSpec>("advertisement");
+    complete::<crate::advertisement::Assignment>("assignment");
+    complete::<crate::window::MaintenanceWindowSpec>("maintenanceWindow");
+    complete::<crate::notice::Notice>("notice");
+    complete::<crate::parameter::Parameter>("parameter");
 }

@@ -119,6 +119,19 @@ pub(crate) struct Why {
 }
 
 #[derive(Args, Debug)]
+pub(crate) struct Logs {
+    /// The device, by name or id.
+    pub(crate) device: String,
+    /// The advertisement, by name or id.
+    pub(crate) advertisement: String,
+    /// Every run that has ended, the oldest first.
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct Messages {
     /// Only of this device.
     #[arg(long)]

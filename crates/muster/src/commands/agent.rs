@@ -35,7 +35,10 @@ pub(crate) fn command(command: AgentCommand) -> Outcome {
         AgentCommand::Install(args) => {
             super::software::install(&args.data, &args.name, args.waiting)
         }
-        AgentCommand::Log { data, format } => log(&data, format.output),
+        AgentCommand::Log { data, name: None, format, .. } => log(&data, format.output),
+        AgentCommand::Log { data, name: Some(name), all, format } => {
+            printed(&data, &name, all, format.output)
+        }
     }
 }
 
@@ -73,6 +76,25 @@ fn status(data: &Path, output: Output) -> Outcome {
         .tried(|| format!("read the state of the device in {}", data.display()))?;
     let output = if output == Output::Table { Output::Yaml } else { output };
     answer(output, &found, |_| ())
+}
+
+fn printed(data: &Path, name: &str, all: bool, output: Output) -> Outcome {
+    let mut items = muster_agent::status::output(data, name)
+        .tried(|| format!("read what `{name}` printed on the device in {}", data.display()))?;
+    if !all {
+        items.drain(..items.len().saturating_sub(1));
+    }
+    if items.is_empty() {
+        say(format!("nothing of `{name}` has run"));
+    }
+    answer(output, &Page { items, next: None }, |page| {
+        for item in &page.items {
+            if all {
+                out(format!("--- {} attempt {}: {}", item.occurrence, item.attempt, item.state));
+            }
+            out(item.output.as_deref().unwrap_or("").trim_end_matches('\n'));
+        }
+    })
 }
 
 fn log(data: &Path, output: Output) -> Outcome {

@@ -8,6 +8,7 @@ pub(crate) mod device;
 pub(crate) mod doctor;
 pub(crate) mod import;
 pub(crate) mod login;
+pub(crate) mod logs;
 pub(crate) mod messages;
 pub(crate) mod objects;
 pub(crate) mod orders;

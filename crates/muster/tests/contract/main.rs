@@ -19,6 +19,7 @@ mod objects;
 mod orders;
 mod poison;
 mod process;
+mod programs;
 mod publishers;
 mod query;
 mod restarts;

@@ -8,6 +8,7 @@ use muster_agent_core::input::{Ending, Exit, FoundRun, Input, RunEvidence, RunRe
 use muster_agent_core::saved::Key;
 use muster_agent_core::step::Launch;
 use muster_model::clock::Elapsed;
+use muster_model::digest::Digest;
 use muster_model::message::RunId;
 use muster_model::package::Program;
 use muster_model::state::Waiting;
@@ -424,6 +425,7 @@ impl Device {
             _ => Ending::Exited { code: 3 },
         };
         let (key, run, attempt, rerun) = (one.key.clone(), one.run, one.attempt, one.program.rerun);
+        let program = one.program.clone();
         one.running = Some((deed, ending));
         one.execution = Some(core.truth.executions.len());
         if core.truth.of_obligation(self.index, &key).next().is_some() {
@@ -436,8 +438,25 @@ impl Device {
         let execution = Execution { device, key, run, attempt, rerun, manifest, idle, ended };
         core.truth.executions.push(execution);
         self.check_execution(core);
+        self.check_dependencies(core, &program, manifest);
         let event = Event::Supervisor { device, supervisor, act: Act::End };
         core.queue.after(needs.min(time_most), event);
+    }
+
+    /// Nothing is executed before what must succeed before it.
+    fn check_dependencies(&self, core: &mut Core, program: &Program, manifest: Digest) {
+        let Some(wanted) = &program.depends_on else { return };
+        let before =
+            core.scenario.software.iter().find(|one| one.package.name == wanted.package.name);
+        let Some(before) = before.map(|one| one.package.manifest) else { return };
+        if !self.reached.contains(&before) {
+            let found = format!(
+                "{}: {} is executed before {wanted} has succeeded",
+                self.name,
+                manifest.short()
+            );
+            core.violated("what goes before comes before", found);
+        }
     }
 
     /// One execution per run; one in all where the publisher allows no second.
@@ -484,6 +503,9 @@ impl Device {
             return self.cut_power(core);
         }
         let timed_out = ending == Ending::TimedOut;
+        if matches!(ending, Ending::Exited { code: 0 | 102 }) {
+            self.reached.insert(manifest);
+        }
         if reaches_goal(deed) && !timed_out {
             self.reach(core, manifest);
         }
@@ -491,6 +513,7 @@ impl Device {
             succeeded: None,
             restart: false,
             description: "said so".to_owned(),
+            ..RunResult::default()
         });
         let exit = Exit { ending: ending.clone(), output: "done".to_owned(), result };
         if let Some(execution) = execution.and_then(|at| core.truth.executions.get_mut(at)) {
@@ -512,6 +535,7 @@ impl Device {
             .find(|software| software.package.manifest == manifest)
             .is_some_and(crate::scenario::Software::wants_present);
         self.software.insert(manifest, wanted);
+        self.reached.insert(manifest);
     }
 
     /// The supervisor's process is gone, and its lock with it.

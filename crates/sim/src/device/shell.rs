@@ -109,7 +109,13 @@ impl Device {
             Effect::Fetch(package) => self.fetch(core, package),
             Effect::CheckConditions { key, .. } => {
                 let blocked = core.hindered().then(|| {
-                    let hindrances = [Waiting::Disk, Waiting::PackageManager];
+                    let hindrances = [
+                        Waiting::Disk,
+                        Waiting::PackageManager,
+                        Waiting::Power,
+                        Waiting::Link,
+                        Waiting::RunAs,
+                    ];
                     *core.dice.pick(&hindrances).unwrap_or(&Waiting::Disk)
                 });
                 self.later(core, Input::Conditions { key, blocked });

@@ -200,6 +200,7 @@ impl Site {
             rivals: &[],
             windows: &[],
             grace: Duration::ZERO,
+            values: &Default::default(),
             now: core.wall(),
             zone: &jiff::tz::TimeZone::UTC,
         };
@@ -370,7 +371,7 @@ fn by(who: &str, kill: bool) -> Order {
     Order { by: who.to_owned(), reason: "because".to_owned(), kill }
 }
 
-fn published(software: &Software) -> PublishedVersion {
+pub(super) fn published(software: &Software) -> PublishedVersion {
     PublishedVersion {
         pinned: software.package.clone(),
         spec: PackageSpec {

@@ -8,6 +8,7 @@ use muster_model::clock::Wall;
 use muster_model::id::CollectionId;
 use muster_model::object::{Object, Spec};
 use muster_model::package::{PackageSpec, Program};
+use muster_model::parameter::{self, Values};
 use muster_model::policy::PinnedPackage;
 use muster_model::problem::Problem;
 use muster_model::window::Window;
@@ -70,6 +71,8 @@ pub struct AdvertisementLookups<'a> {
     pub windows: &'a [Window],
     /// How long a program has between TERM and KILL, by the site's settings.
     pub grace: Duration,
+    /// Values of parameters that the collection gives.
+    pub values: &'a Values,
     /// The site's time.
     pub now: Wall,
     /// The site's zone, in which the first local time of a rule is seen.
@@ -113,6 +116,9 @@ pub fn plan_advertisement(
         ));
     }
     problems.extend(over(stored, spec, lookups));
+    if let Ok(program) = program_of(stored, spec, lookups) {
+        problems.extend(check_parameters(program, spec, lookups.values));
+    }
     let collection = lookups.collection.ok_or_else(|| {
         problem("spec.collection", format!("there is no collection `{}`", spec.collection))
     });
@@ -226,6 +232,33 @@ fn choose<'a>(
     Ok(found)
 }
 
+fn program_of<'a>(
+    stored: Option<&AdvertisementRow>,
+    spec: &AdvertisementSpec,
+    lookups: &AdvertisementLookups<'a>,
+) -> Result<&'a Program, Problem> {
+    program(choose(stored, spec, lookups.versions)?, spec)
+}
+
+/// The values that `program` is given: the advertisement's, then those of its collection that the
+/// program has a parameter for.
+pub fn given_values(program: &Program, advertisement: &Values, collection: &Values) -> Values {
+    let declared = collection.iter().filter(|(name, _)| program.parameters.contains_key(*name));
+    let mut values: Values = declared.map(|(name, value)| (name.clone(), value.clone())).collect();
+    values.extend(advertisement.clone());
+    values
+}
+
+/// Every value of a parameter that the program's publisher does not allow.
+pub fn check_parameters(
+    program: &Program,
+    spec: &AdvertisementSpec,
+    collection: &Values,
+) -> Vec<Problem> {
+    let given = given_values(program, &spec.parameters, collection);
+    parameter::resolve(&program.parameters, &given, "spec.parameters").err().unwrap_or_default()
+}
+
 fn program<'a>(
     version: &'a PublishedVersion,
     spec: &AdvertisementSpec,
@@ -280,6 +313,12 @@ fn warnings(
     if members == 0 {
         warnings.push(format!("collection `{}` has no member now", spec.collection));
     }
+    if program.disabled {
+        warnings.push(format!(
+            "program `{}` is disabled by its publisher: waiting(disabled)",
+            program.name
+        ));
+    }
     if let Some(platform) = &program.platform {
         let on = (lookups.members_on)(platform);
         if on < members {
@@ -307,6 +346,8 @@ fn warnings(
         timing: Default::default(),
         stopped: None,
         revoked: None,
+        dependencies: Vec::new(),
+        parameters: Default::default(),
     };
     for rival in lookups.rivals {
         if opposes(&mine, &rival.live) && rival.live.can_start(lookups.now) && rival.shared > 0 {

@@ -12,7 +12,7 @@ use super::{Change, compare, problem};
 use crate::membership::{
     Binding, Clauses, Collection, Definition, Graph, GraphRefused, bind, is_all,
 };
-use crate::rule::Rule;
+use muster_model::rule::Rule;
 
 /// What the shell answers for a plan.
 pub struct CollectionLookups<'a> {

@@ -5,6 +5,7 @@
 
 mod advertisement;
 mod collection;
+mod dependency;
 mod occurrences;
 mod package;
 #[cfg(test)]
@@ -19,9 +20,10 @@ use serde_json::Value;
 
 pub use advertisement::{
     AdvertisementLookups, AdvertisementPlan, AdvertisementRow, PublishedVersion, Rival,
-    plan_advertisement,
+    check_parameters, given_values, plan_advertisement,
 };
 pub use collection::{CollectionLookups, CollectionPlan, plan_collection};
+pub use dependency::Walk;
 pub use occurrences::{Forecast, OccurrencePlan, close, forecast, next_rerun};
 pub use package::{Publish, plan_publish};
 pub use window::{WindowLookups, WindowPlan, plan_window};

@@ -177,6 +177,7 @@ struct Known {
     members: u64,
     rivals: Vec<Rival>,
     windows: Vec<Window>,
+    values: muster_model::parameter::Values,
 }
 
 /// Plans an advertisement in a site that `lookups` has changed.
@@ -193,6 +194,7 @@ fn advertise(
         members: 10,
         rivals: Vec::new(),
         windows: Vec::new(),
+        values: Default::default(),
     };
     lookups(&mut known);
     let lookups = AdvertisementLookups {
@@ -203,6 +205,7 @@ fn advertise(
         rivals: &known.rivals,
         windows: &known.windows,
         grace: Duration::from_secs(10),
+        values: &known.values,
         now: Wall(1_000),
         zone: &jiff::tz::TimeZone::UTC,
     };
@@ -321,6 +324,8 @@ fn a_conflict_is_warned_of_at_apply() {
             timing: Default::default(),
             stopped: None,
             revoked: None,
+            dependencies: Vec::new(),
+            parameters: Default::default(),
         },
         shared,
     };
@@ -331,6 +336,39 @@ fn a_conflict_is_warned_of_at_apply() {
     assert!(warned(rival(Achieves::Absent, 3)).contains("`goodbye` wants the opposite"));
     assert_eq!(warned(rival(Achieves::Present, 3)), "");
     assert_eq!(warned(rival(Achieves::Absent, 0)), "");
+}
+
+#[test]
+fn values_of_parameters_are_held_against_the_signed_declaration() {
+    let check = |values: Value, collection: Value| {
+        advertise(None, json!({"parameters": values}), |known| {
+            let parameters = json!({"mode": {"type": "choice", "choices": ["a", "b"],
+                "required": true}});
+            for version in known.versions.iter_mut().flatten() {
+                version.spec.programs[0].parameters =
+                    serde_json::from_value(parameters.clone()).unwrap();
+            }
+            known.values = serde_json::from_value(collection).unwrap();
+        })
+    };
+    let said = |refused: Result<AdvertisementPlan, Vec<Problem>>| {
+        refused.unwrap_err().iter().map(Problem::to_string).collect::<String>()
+    };
+    assert!(check(json!({"mode": "a"}), json!({})).is_ok());
+    // The collection's value counts, and what it says of other programs does not.
+    assert!(check(json!({}), json!({"mode": "b", "colour": "red"})).is_ok());
+    assert!(said(check(json!({}), json!({}))).contains("spec.parameters.mode: is required"));
+    assert!(said(check(json!({"mode": "c"}), json!({"mode": "a"}))).contains("one of a, b"));
+    assert!(said(check(json!({"mode": "a", "x": 1}), json!({}))).contains("is no parameter"));
+}
+
+#[test]
+fn a_disabled_program_is_warned_of_at_apply() {
+    let plan = advertise(None, json!({}), |known| {
+        known.versions.iter_mut().flatten().for_each(|one| one.spec.programs[0].disabled = true);
+    });
+    let warnings = plan.unwrap().warnings.concat();
+    assert!(warnings.contains("waiting(disabled)"), "{warnings}");
 }
 
 // --- occurrences ---

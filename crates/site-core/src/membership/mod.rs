@@ -22,7 +22,7 @@ use muster_model::id::{CollectionId, DeviceId};
 use muster_model::name::Name;
 
 use crate::device::Device;
-use crate::rule::{Rule, Truth};
+use muster_model::rule::{Rule, Truth};
 
 pub use binding::{Binding, bind};
 pub use order::GraphRefused;

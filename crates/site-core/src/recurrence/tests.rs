@@ -83,6 +83,22 @@ fn an_assignment_that_was_removed_is_not_passed() {
 }
 
 #[test]
+fn what_an_edit_closed_is_no_step_of_the_rule_that_it_left() {
+    // 1 and 2 follow a new rule, which ends with 2; 3 fell due under the old one, before.
+    let two = rule("DTSTART:19700101T000001Z RRULE:FREQ=SECONDLY;COUNT=2");
+    let rows =
+        [recurring(1, 1_000, 1, None), recurring(2, 2_000, 2, None), recurring(3, 500, 3, Some(7))];
+    let turning = Turning { rules: &two, expires: None, here: here(9_000) };
+    let all = turn(&rows, &turning, Revision(9)).unwrap();
+    assert_eq!(all.len(), 3);
+    assert!(!all[0].is_open() && all[1].is_open() && !all[2].is_open());
+    // A rule that goes on reaches 3 again, at a time of its own.
+    let all = turned(&rows, 2_000).unwrap();
+    assert_eq!((all.len(), all[2].due), (3, Some(At::Instant(Wall(3_000)))));
+    assert!(all[2].is_open());
+}
+
+#[test]
 fn the_next_turn_is_when_the_newest_falls_due() {
     let rules = rule(SECONDLY);
     let turning = Turning { rules: &rules, expires: None, here: here(0) };

@@ -11,8 +11,9 @@ use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId};
 use muster_model::name::Name;
 use muster_model::notice::Notice;
 use muster_model::package::Achieves;
+use muster_model::parameter::Values;
 use muster_model::period::Period;
-use muster_model::policy::{Due, Offer, Order, PinnedPackage, Policy, Recurrence};
+use muster_model::policy::{Due, Offer, Order, PinnedPackage, PinnedProgram, Policy, Recurrence};
 use muster_model::settings::Settings;
 use muster_model::window::Window;
 
@@ -77,6 +78,10 @@ pub struct LiveAdvertisement {
     pub stopped: Option<Order>,
     /// Somebody revoked the package version.
     pub revoked: Option<Order>,
+    /// What must succeed before the program, in the order in which it runs.
+    pub dependencies: Vec<PinnedProgram>,
+    /// Values of the program's parameters.
+    pub parameters: Values,
 }
 
 /// What an advertisement says of time beside its occurrences.
@@ -145,6 +150,8 @@ pub fn compile(
             revoked: one.revoked.clone(),
             conflict: conflicts.get(&one.advertisement).cloned(),
             notice: one.notice,
+            dependencies: one.dependencies.clone(),
+            parameters: one.parameters.clone(),
         })
     };
     let mut advertisements: Vec<Offer> = live.iter().filter_map(offer).collect();

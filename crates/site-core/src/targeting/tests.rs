@@ -146,6 +146,8 @@ fn live(n: u128, achieves: Achieves) -> LiveAdvertisement {
         timing: Default::default(),
         stopped: None,
         revoked: None,
+        dependencies: Vec::new(),
+        parameters: Default::default(),
     }
 }
 

@@ -6,8 +6,8 @@ use muster_model::state::{Author, State, Word};
 use super::{Inputs, Step, Verdict};
 use crate::device::Admission;
 use crate::membership::Standing;
-use crate::rule::Truth;
 use crate::targeting::LiveAdvertisement;
+use muster_model::rule::Truth;
 
 pub(super) fn step(step: &str, verdict: Verdict, because: impl Into<String>) -> Step {
     Step { step: step.to_owned(), verdict, because: because.into() }

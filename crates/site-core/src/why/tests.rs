@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::device::Admission;
-use crate::rule::Truth;
 use crate::testing::*;
+use muster_model::rule::Truth;
 
 /// A device that is all right, and an advertisement that is live; each test spoils one thing.
 struct Case {
@@ -49,6 +49,8 @@ fn case() -> Case {
             timing: Default::default(),
             stopped: None,
             revoked: None,
+            dependencies: Vec::new(),
+            parameters: Default::default(),
         },
         collection: name("lab"),
         intervals: vec![interval(1, 1, 1, None)],

@@ -17,7 +17,7 @@ use super::change::Change;
 use super::error::{Outcome, Refusal};
 use super::graph::{Collections, object};
 use super::live::live_advertisement;
-use super::{collection, object as objects, package, window};
+use super::{collection, dependency, object as objects, package, parameter, window};
 use crate::store::{
     AdvertisementRevisionRow, AdvertisementRow, DEVICE_PAGE_MAX, OBLIGATION_PAGE_MAX, ObjectRow,
     Read, Subject,
@@ -76,22 +76,34 @@ pub(crate) async fn plan(
         rivals(read, package_id, own, collection, &aims(versions.as_deref(), spec)).await?;
     let windows = window::of_collection(read, &spec.collection, None).await?;
     let grace = window::grace(read).await?;
-    let lookups = AdvertisementLookups {
-        versions: versions.as_deref(),
-        collection,
-        members,
-        members_on: &|platform| {
-            let on = platforms.iter().filter(|facts| facts.is_platform(platform));
-            on.count() as u64
-        },
-        rivals: &rivals,
-        windows: &windows,
-        grace,
-        now,
-        zone: &zone,
+    let values = match collection {
+        Some(id) => parameter::values(read, id).await?,
+        None => Default::default(),
     };
-    let plan = plan_advertisement(stored.map(|stored| &stored.edit), object, spec, &lookups);
+    let plan = {
+        // The closure must not live across a wait.
+        let lookups = AdvertisementLookups {
+            values: &values,
+            versions: versions.as_deref(),
+            collection,
+            members,
+            members_on: &|platform| {
+                let on = platforms.iter().filter(|facts| facts.is_platform(platform));
+                on.count() as u64
+            },
+            rivals: &rivals,
+            windows: &windows,
+            grace,
+            now,
+            zone: &zone,
+        };
+        plan_advertisement(stored.map(|stored| &stored.edit), object, spec, &lookups)
+    };
     let plan = plan.map_err(|problems| Refusal::problems(&problems))?;
+    // What is pinned already may be edited while what goes before it is revoked.
+    let kept = stored.is_some_and(|row| row.edit.package.manifest == plan.package.manifest);
+    let pinned = dependency::pin(read, &plan.package.name, &plan.program, kept).await?;
+    pinned.map_err(|problem| Refusal::problems(&[problem]))?;
     Ok((plan, package_id))
 }
 

@@ -40,6 +40,7 @@ impl App {
             items: BTreeMap::new(),
             evaluate: BTreeMap::new(),
             graph: None,
+            values_changed: BTreeSet::new(),
             written: false,
         };
         applying.check_revisions(&request, &documents).await?;
@@ -47,6 +48,9 @@ impl App {
         applying.collections(&documents).await?;
         applying.windows(&documents).await?;
         applying.advertisements(&documents).await?;
+        for collection in std::mem::take(&mut applying.values_changed) {
+            super::parameter::changed(&mut applying.change, collection).await?;
+        }
         let mut items: Vec<Applied> = std::mem::take(&mut applying.items).into_values().collect();
         if request.prune {
             items.extend(applying.prune(&documents).await?);
@@ -121,6 +125,8 @@ struct Applying<'a> {
     /// Collections to evaluate, with the places of their documents and unresolved names.
     evaluate: BTreeMap<CollectionId, (usize, Vec<Name>)>,
     graph: Option<Graph>,
+    /// Collections that give other values to parameters than before.
+    values_changed: BTreeSet<CollectionId>,
     written: bool,
 }
 

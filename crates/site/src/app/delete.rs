@@ -90,6 +90,11 @@ async fn users(
         ObjectKind::Collection => read.advertisement_list_collection(CollectionId(id)).await?,
         ObjectKind::Advertisement | ObjectKind::MaintenanceWindow => return Ok(Vec::new()),
     };
+    let mut rows = rows;
+    if kind == ObjectKind::Package {
+        let dependents = super::dependency::dependents(read, PackageId(id)).await?;
+        rows.extend(dependents.into_iter().map(|(row, _)| row));
+    }
     let mut users = Vec::new();
     for row in rows {
         let found = read.object_load(row.id.0).await?;

@@ -7,9 +7,9 @@ use muster_model::collection::CollectionSpec;
 use muster_model::id::{CollectionId, DeviceId};
 use muster_model::name::Name;
 use muster_model::object::{Kind, Object, Spec};
+use muster_model::rule::Rule;
 use muster_site_core::membership::{Clauses, Collection, Definition, Graph, is_all};
 use muster_site_core::occurrence::Revision;
-use muster_site_core::rule::Rule;
 
 use super::error::{AppError, Outcome, Tried};
 use crate::store::{OBJECT_PAGE_MAX, ObjectRow, Read, Subject};

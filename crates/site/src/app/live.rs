@@ -12,12 +12,14 @@ use muster_model::id::{AdvertisementId, CollectionId, PackageId};
 use muster_model::object::Spec;
 use muster_model::package::PackageSpec;
 use muster_model::policy::{Due, PinnedPackage};
+use muster_site_core::edit::given_values;
 use muster_site_core::occurrence::Revision;
 use muster_site_core::recurrence::rules;
 use muster_site_core::targeting::{LiveAdvertisement, OpenOccurrence, Timing};
 
 use super::error::{Outcome, Tried};
 use super::graph::object;
+use super::{dependency, parameter};
 use crate::store::{AdvertisementRow, PackageVersionRow, Read, Subject};
 
 /// One live advertisement.
@@ -25,8 +27,8 @@ use crate::store::{AdvertisementRow, PackageVersionRow, Read, Subject};
 pub(crate) struct Live {
     /// As policies see it.
     pub(crate) advertisement: LiveAdvertisement,
-    /// Its package.
-    pub(crate) package: PackageId,
+    /// Its package, and those of what goes before.
+    pub(crate) packages: BTreeSet<PackageId>,
     /// Its open occurrences by collection: usually one collection, two while it moves.
     pub(crate) open: BTreeMap<CollectionId, Vec<Due>>,
 }
@@ -137,7 +139,7 @@ async fn follow(read: &mut Read, set: &LiveSet, newest: Revision) -> Outcome<Liv
             }
         }
     }
-    let of_package = |live: &&Arc<Live>| packages.contains(&live.package);
+    let of_package = |live: &&Arc<Live>| !packages.is_disjoint(&live.packages);
     stale
         .extend(set.by_id.values().filter(of_package).map(|live| live.advertisement.advertisement));
     let mut next = LiveSet { at: newest, ..set.clone() };
@@ -154,7 +156,9 @@ async fn follow(read: &mut Read, set: &LiveSet, newest: Revision) -> Outcome<Liv
 
 /// One advertisement; `None` if its object or package version is gone, which nothing deletes.
 async fn load_one(read: &mut Read, row: &AdvertisementRow) -> Outcome<Option<Live>> {
-    let Some(advertisement) = live_advertisement(read, row).await? else { return Ok(None) };
+    let Some((advertisement, packages)) = with_packages(read, row).await? else {
+        return Ok(None);
+    };
     let mut open: BTreeMap<CollectionId, Vec<Due>> = BTreeMap::new();
     for occurrence in read.occurrence_list(row.id).await? {
         for span in occurrence.spans.iter().filter(|span| span.is_open()) {
@@ -162,7 +166,7 @@ async fn load_one(read: &mut Read, row: &AdvertisementRow) -> Outcome<Option<Liv
             open.entry(span.collection).or_default().push(due);
         }
     }
-    Ok(Some(Live { advertisement, package: row.package, open }))
+    Ok(Some(Live { advertisement, packages, open }))
 }
 
 /// An advertisement as policies and decisions see it, deleted or not.
@@ -170,18 +174,33 @@ pub(crate) async fn live_advertisement(
     read: &mut Read,
     row: &AdvertisementRow,
 ) -> Outcome<Option<LiveAdvertisement>> {
+    Ok(with_packages(read, row).await?.map(|(live, _)| live))
+}
+
+/// The same, with every package that bears on it: its own and those of what goes before.
+async fn with_packages(
+    read: &mut Read,
+    row: &AdvertisementRow,
+) -> Outcome<Option<(LiveAdvertisement, BTreeSet<PackageId>)>> {
     let Some(stored) = read.object_load(row.id.0).await? else { return Ok(None) };
     let Spec::Advertisement(spec) = object(&stored)?.spec else { return Ok(None) };
     let version = read.package_version_load(row.package, &row.version).await?;
     let package = read.object_load(row.package.0).await?;
     let (Some(version), Some(package)) = (version, package) else { return Ok(None) };
     let programs = package_spec(&version)?;
-    Ok(Some(LiveAdvertisement {
+    let program = programs.program(row.program.as_str());
+    let before = match program {
+        Some(program) => dependency::pinned(read, &package.name, program).await?,
+        None => Default::default(),
+    };
+    let collection = parameter::values(read, row.collection).await?;
+    let values = program.map(|program| given_values(program, &spec.parameters, &collection));
+    let live = LiveAdvertisement {
         advertisement: row.id,
         name: stored.name,
         revision: row.revision,
         collection: row.collection,
-        achieves: programs.program(row.program.as_str()).map(|p| p.achieves).unwrap_or_default(),
+        achieves: program.map(|program| program.achieves).unwrap_or_default(),
         package: PinnedPackage {
             name: package.name,
             version: version.version,
@@ -199,8 +218,12 @@ pub(crate) async fn live_advertisement(
             recurrences: rules(spec.named_assignments()),
         },
         stopped: row.stopped.clone(),
-        revoked: version.revoked,
-    }))
+        revoked: version.revoked.or(before.revoked),
+        dependencies: before.pinned,
+        parameters: values.unwrap_or_default(),
+    };
+    let packages = before.packages.into_iter().chain([row.package]).collect();
+    Ok(Some((live, packages)))
 }
 
 /// What the manifest of a published version says.

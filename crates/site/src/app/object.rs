@@ -1,6 +1,6 @@
 //! Objects of every kind: writing their rows, finding them by name, deleting and renaming them.
 
-use muster_model::id::{AdvertisementId, DeviceId};
+use muster_model::id::{AdvertisementId, DeviceId, PackageId};
 use muster_model::name::Name;
 use muster_model::object::{Kind as ObjectKind, Object, Spec};
 use muster_site_core::edit::look_alike;
@@ -147,6 +147,9 @@ impl App {
         let row = live_row(&mut change.tx, kind, id, expected).await?;
         if kind == ObjectKind::Collection && is_all(&row.name) {
             return Err(Refusal::conflict("collection `all` always exists under this name").into());
+        }
+        if kind == ObjectKind::Package {
+            super::dependency::check_rename(&mut change.tx, PackageId(id), &row.name).await?;
         }
         let mut document = object(&row)?;
         let old = std::mem::replace(&mut document.metadata.name, name.clone());

@@ -18,7 +18,7 @@ use muster_site_core::recurrence::Here;
 use super::change::{About, Change, Code};
 use super::error::{Kind, Outcome, Refusal};
 use super::object::live_row;
-use super::{App, Who, advertisement, collection};
+use super::{App, Who, advertisement, collection, dependency};
 use crate::store::{ACCOUNTING_PAGE_MAX, AdvertisementRow, DEVICE_PAGE_MAX, Subject};
 
 /// Devices that one `rerun` names. Each gets a row; a larger part of a fleet is a collection and an
@@ -89,6 +89,12 @@ impl App {
         let mut collections = BTreeSet::new();
         for row in change.tx.advertisement_list_package(id).await? {
             if row.version == *version {
+                advertisement::offer_changed(&mut change, row.id).await?;
+                collections.insert(row.collection);
+            }
+        }
+        for (row, needed) in dependency::dependents(&mut change.tx, id).await? {
+            if needed == *version {
                 advertisement::offer_changed(&mut change, row.id).await?;
                 collections.insert(row.collection);
             }

@@ -191,6 +191,9 @@ async fn write_object(
     match found {
         Some(row) => {
             let (old, new) = (row.name.clone(), document.metadata.name.clone());
+            if old != new {
+                super::dependency::check_rename(&mut change.tx, PackageId(row.id), &old).await?;
+            }
             object::update(change, row, &document, None).await?;
             match old == new {
                 true => Ok(()),

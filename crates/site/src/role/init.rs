@@ -162,6 +162,7 @@ async fn fill(
 fn everyone_document() -> Result<Object, NotAName> {
     let name = Name::new(ALL)?;
     let spec = CollectionSpec {
+        parameters: Default::default(),
         members: Vec::new(),
         query: String::new(),
         include: Vec::new(),

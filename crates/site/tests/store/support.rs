@@ -280,6 +280,7 @@ pub(crate) fn report(advertisement: u128, called: &str, state: State) -> Report 
         attempt_ended: None,
         disputed: None,
         output: String::new(),
+        dependency: None,
     }
 }
 

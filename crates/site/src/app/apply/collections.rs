@@ -59,6 +59,13 @@ impl Applying<'_> {
         }
         let read = &mut *self.change.tx;
         let plan = collection::plan(read, id, stored.as_ref(), document, spec, &self.known).await?;
+        let before = stored.as_ref().and_then(|stored| match &stored.spec {
+            Spec::Collection(spec) => Some(&spec.parameters),
+            _ => None,
+        });
+        if before.is_some_and(|before| *before != spec.parameters) {
+            self.values_changed.insert(id);
+        }
         let mut item = applied(document, found.as_ref().map(|row| row.id), "");
         describe(&mut item, &plan.change);
         let is_new = found.is_none();

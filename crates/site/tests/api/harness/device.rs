@@ -188,6 +188,7 @@ impl Device {
             attempt_ended: None,
             disputed: None,
             output: String::new(),
+            dependency: None,
         }));
     }
 

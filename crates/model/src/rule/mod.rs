@@ -1,10 +1,10 @@
-//! Collection rules: a small, strict part of CEL, three-valued, so that what is not known is never
-//! a member.
+//! Rules over a device's facts: a small, strict part of CEL, three-valued, so that what is not known
+//! never holds. Collections mean machines by them, programs say which machines they are for.
 //!
 //! ```text
 //! or    := and ('||' and)*
 //! and   := equal ('&&' equal)*
-//! equal := unary (('==' | '!=') unary)?
+//! equal := unary (('==' | '!=' | '<' | '<=' | '>' | '>=') unary)?
 //! unary := '!' unary | '(' or ')' | literal | 'device' '.' NAME
 //! ```
 //!
@@ -24,7 +24,7 @@ mod tests;
 
 use std::fmt;
 
-use muster_model::facts::Fact;
+use crate::facts::Fact;
 
 pub use parse::BadRule;
 
@@ -33,7 +33,8 @@ pub use parse::BadRule;
 pub const RULE_DEPTH_MAX: usize = 64;
 
 /// A rule, parsed. Its length is limited where specs are read
-/// ([`muster_model::collection::QUERY_BYTES_MAX`]).
+/// ([`crate::collection::QUERY_BYTES_MAX`],
+/// [`crate::package::REQUIREMENTS_BYTES_MAX`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     root: Expr,
@@ -46,7 +47,7 @@ pub(crate) enum Expr {
     Fact(String),
     Not(Box<Expr>),
     Compare {
-        equal: bool,
+        how: Comparison,
         left: Box<Expr>,
         right: Box<Expr>,
     },
@@ -54,6 +55,17 @@ pub(crate) enum Expr {
     And(Vec<Expr>),
     /// As `And`.
     Or(Vec<Expr>),
+}
+
+/// How two values are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Comparison {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
 }
 
 /// A value of Kleene's logic. The order is the order of truth.
@@ -125,8 +137,8 @@ fn truth(expr: &Expr, fact: &dyn Fn(&str) -> Option<Fact>) -> Truth {
         Expr::And(all) => all.iter().fold(Truth::Yes, |sofar, expr| sofar.and(truth(expr, fact))),
         Expr::Or(any) => any.iter().fold(Truth::No, |sofar, expr| sofar.or(truth(expr, fact))),
         Expr::Not(inner) => truth(inner, fact).not(),
-        Expr::Compare { equal, left, right } => match (value(left, fact), value(right, fact)) {
-            (Some(left), Some(right)) => compare(&left, &right, *equal),
+        Expr::Compare { how, left, right } => match (value(left, fact), value(right, fact)) {
+            (Some(left), Some(right)) => how.compare(&left, &right),
             _ => Truth::Unknown,
         },
         Expr::Literal(_) | Expr::Fact(_) => match value(expr, fact) {
@@ -149,9 +161,37 @@ fn value(expr: &Expr, fact: &dyn Fn(&str) -> Option<Fact>) -> Option<Fact> {
     }
 }
 
-fn compare(left: &Fact, right: &Fact, equal: bool) -> Truth {
-    let same_kind = std::mem::discriminant(left) == std::mem::discriminant(right);
-    if same_kind { ((left == right) == equal).into() } else { Truth::Unknown }
+impl Comparison {
+    fn sign(self) -> &'static str {
+        match self {
+            Comparison::Equal => "==",
+            Comparison::NotEqual => "!=",
+            Comparison::Less => "<",
+            Comparison::LessOrEqual => "<=",
+            Comparison::Greater => ">",
+            Comparison::GreaterOrEqual => ">=",
+        }
+    }
+
+    /// Numbers by value, texts by code points, false before true, as CEL orders them; values of two
+    /// kinds have no order.
+    fn compare(self, left: &Fact, right: &Fact) -> Truth {
+        let order = match (left, right) {
+            (Fact::Flag(left), Fact::Flag(right)) => left.cmp(right),
+            (Fact::Number(left), Fact::Number(right)) => left.cmp(right),
+            (Fact::Text(left), Fact::Text(right)) => left.cmp(right),
+            _ => return Truth::Unknown,
+        };
+        let holds = match self {
+            Comparison::Equal => order.is_eq(),
+            Comparison::NotEqual => order.is_ne(),
+            Comparison::Less => order.is_lt(),
+            Comparison::LessOrEqual => order.is_le(),
+            Comparison::Greater => order.is_gt(),
+            Comparison::GreaterOrEqual => order.is_ge(),
+        };
+        holds.into()
+    }
 }
 
 fn collect<'a>(expr: &'a Expr, names: &mut Vec<&'a str>) {
@@ -185,9 +225,9 @@ impl fmt::Display for Expr {
                 f.write_str("!")?;
                 write_operand(f, inner, UNARY)
             }
-            Expr::Compare { equal, left, right } => {
+            Expr::Compare { how, left, right } => {
                 write_operand(f, left, UNARY)?;
-                f.write_str(if *equal { " == " } else { " != " })?;
+                write!(f, " {} ", how.sign())?;
                 write_operand(f, right, UNARY)
             }
             Expr::And(list) => write_list(f, list, " && ", COMPARE),

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::testing::*;
 
 /// What a rule says of a Linux device with the facts `ring = 2`, `lab = true`, `site = 'Köln'`.
 fn device_fact(name: &str) -> Option<Fact> {
@@ -11,7 +10,10 @@ fn device_fact(name: &str) -> Option<Fact> {
         "ring" => Some(Fact::Number(2)),
         "lab" => Some(Fact::Flag(true)),
         "site" => Some(Fact::Text("Köln".into())),
-        other => device(1).fact(other),
+        "os" => Some(Fact::Text("linux".into())),
+        "arch" => Some(Fact::Text("x86_64".into())),
+        "name" => Some(Fact::Text("d1".into())),
+        _ => None,
     }
 }
 
@@ -31,6 +33,15 @@ fn facts_and_literals_compare() {
     check("device.lab == true && !(device.lab == false)", Truth::Yes);
     check(r"device.site == 'K\u00f6ln' && r'\n' != '\n'", Truth::Yes);
     check("// everything\n true", Truth::Yes);
+}
+
+#[test]
+fn numbers_and_texts_have_an_order() {
+    check("device.ring < 3 && device.ring <= 2 && device.ring > 1 && device.ring >= 2", Truth::Yes);
+    check("device.ring < 2 || device.ring > 2", Truth::No);
+    check("device.name >= 'd' && device.name < 'd10'", Truth::Yes);
+    check("device.memoryMiB >= 2048", Truth::Unknown);
+    check("device.name >= 1", Truth::Unknown);
 }
 
 #[test]
@@ -83,7 +94,8 @@ fn faults_have_a_place_and_say_what_is_allowed() {
     refused("(device.os == 'linux'", 1, 22, "expected `)`");
     refused("device.os == ", 1, 14, "found the end");
     refused("", 1, 1, "found the end");
-    refused("1 < 2", 1, 3, "has no meaning");
+    refused("1 + 2", 1, 3, "has no meaning");
+    refused("1 < 2 < 3", 1, 7, "do not chain");
     refused("1 == 1 == 1", 1, 8, "do not chain");
     refused("device.a.b == 1", 1, 9, "no parts");
     refused("device.a() == 1", 1, 9, "functions");
@@ -125,6 +137,17 @@ fn literals() -> impl Strategy<Value = Fact> {
     ]
 }
 
+fn comparisons() -> impl Strategy<Value = Comparison> {
+    prop::sample::select(vec![
+        Comparison::Equal,
+        Comparison::NotEqual,
+        Comparison::Less,
+        Comparison::LessOrEqual,
+        Comparison::Greater,
+        Comparison::GreaterOrEqual,
+    ])
+}
+
 fn rules() -> impl Strategy<Value = Expr> {
     let leaf = prop_oneof![
         literals().prop_map(Expr::Literal),
@@ -136,8 +159,8 @@ fn rules() -> impl Strategy<Value = Expr> {
             inner.clone().prop_map(|one| Expr::Not(Box::new(one))),
             list.clone().prop_map(Expr::And),
             list.prop_map(Expr::Or),
-            (any::<bool>(), inner.clone(), inner).prop_map(|(equal, left, right)| {
-                Expr::Compare { equal, left: Box::new(left), right: Box::new(right) }
+            (comparisons(), inner.clone(), inner).prop_map(|(how, left, right)| {
+                Expr::Compare { how, left: Box::new(left), right: Box::new(right) }
             }),
         ]
     })
@@ -172,7 +195,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_ends_the_process(text in "[dev.ice()!&|='\"\\\\rx0-9a \\n\u{e9}-]{0,60}") {
+    fn no_text_ends_the_process(text in "[dev.ice()!&|<>='\"\\\\rx0-9a \\n\u{e9}-]{0,60}") {
         let _ = Rule::parse(&text).map(|rule| rule.holds(&device_fact));
     }
 }

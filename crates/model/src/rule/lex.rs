@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Comparison;
 use super::parse::BadRule;
 
 /// One word of a rule.
@@ -13,8 +14,7 @@ pub(super) enum Token {
     Not,
     And,
     Or,
-    Equal,
-    NotEqual,
+    Compares(Comparison),
     Identifier(String),
     Number(i64),
     Text(String),
@@ -30,8 +30,7 @@ impl fmt::Display for Token {
             Token::Not => f.write_str("`!`"),
             Token::And => f.write_str("`&&`"),
             Token::Or => f.write_str("`||`"),
-            Token::Equal => f.write_str("`==`"),
-            Token::NotEqual => f.write_str("`!=`"),
+            Token::Compares(how) => write!(f, "`{}`", how.sign()),
             Token::Identifier(name) => write!(f, "`{name}`"),
             Token::Number(number) => write!(f, "`{number}`"),
             Token::Text(_) => f.write_str("a text"),
@@ -85,11 +84,15 @@ impl<'a> Lexer<'a> {
     }
 
     fn next(&mut self) -> Result<Token, BadRule> {
-        const SIGNS: [(&str, Token); 8] = [
+        const SIGNS: [(&str, Token); 12] = [
             ("&&", Token::And),
             ("||", Token::Or),
-            ("==", Token::Equal),
-            ("!=", Token::NotEqual),
+            ("==", Token::Compares(Comparison::Equal)),
+            ("!=", Token::Compares(Comparison::NotEqual)),
+            ("<=", Token::Compares(Comparison::LessOrEqual)),
+            (">=", Token::Compares(Comparison::GreaterOrEqual)),
+            ("<", Token::Compares(Comparison::Less)),
+            (">", Token::Compares(Comparison::Greater)),
             ("!", Token::Not),
             ("(", Token::Open),
             (")", Token::Close),
@@ -115,7 +118,7 @@ impl<'a> Lexer<'a> {
             Some(other) => self.bad(
                 self.at,
                 format!(
-                    "{other:?} has no meaning here; allowed are == != && || ! ( ) texts, whole \
+                    "{other:?} has no meaning here; allowed are == != < <= > >= && || ! ( ) texts, whole \
                      numbers, true, false and device.NAME"
                 ),
             ),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use muster_model::facts::Fact;
+use crate::facts::Fact;
 
 use super::lex::{Token, split};
 use super::{Expr, RULE_DEPTH_MAX};
@@ -56,7 +56,7 @@ pub(super) fn parse(text: &str) -> Result<Expr, BadRule> {
     match parser.peek() {
         Token::End => Ok(expr),
         Token::Close => parser.bad("this `)` closes nothing"),
-        other => parser.bad(format!("expected `&&`, `||`, `==`, `!=` or the end, found {other}")),
+        other => parser.bad(format!("expected `&&`, `||`, a comparison or the end, found {other}")),
     }
 }
 
@@ -112,17 +112,13 @@ impl Parser<'_> {
 
     fn compare(&mut self) -> Result<Expr, BadRule> {
         let left = self.unary()?;
-        let equal = match self.peek() {
-            Token::Equal => true,
-            Token::NotEqual => false,
-            _ => return Ok(left),
-        };
+        let Token::Compares(how) = *self.peek() else { return Ok(left) };
         self.take();
         let right = self.unary()?;
-        if matches!(self.peek(), Token::Equal | Token::NotEqual) {
+        if matches!(self.peek(), Token::Compares(_)) {
             return self.bad("comparisons do not chain; put one side in parentheses");
         }
-        Ok(Expr::Compare { equal, left: Box::new(left), right: Box::new(right) })
+        Ok(Expr::Compare { how, left: Box::new(left), right: Box::new(right) })
     }
 
     fn unary(&mut self) -> Result<Expr, BadRule> {
