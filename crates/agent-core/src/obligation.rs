@@ -160,6 +160,9 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
     if let Some(end) = over_before_start(offer, standing.trusted) {
         return Move::End(end);
     }
+    if let Some(by) = &offer.superseded {
+        return Move::End(State::Superseded { by: by.clone() });
+    }
     let asked = standing.record.user.asked;
     let Some(at) = due.at.or(asked.then_some(At::Now)) else {
         return Move::Rest(State::Available);

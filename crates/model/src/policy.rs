@@ -132,6 +132,10 @@ pub struct Offer {
     /// Another live advertisement wants the opposite.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conflict: Option<Name>,
+    /// A package that replaces this one is advertised to the device: what was not started is not needed
+    /// any more. `NAME@VERSION`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded: Option<String>,
     /// What whoever is logged on is given before a mandatory start, instead of what the program says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,

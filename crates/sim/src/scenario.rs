@@ -70,6 +70,8 @@ pub(crate) struct Software {
     pub package: PinnedPackage,
     /// Whether its content can be used.
     pub refused: Option<Rule>,
+    /// The names of the packages that it replaces.
+    pub supersedes: Vec<Name>,
     /// Its one program.
     pub program: Program,
     /// Its detection.
@@ -139,7 +141,7 @@ impl Scenario {
         let chaos = dice.spread(HOUR / 2, 8 * HOUR);
         let faults = Faults::draw(dice, chaos);
         let settings = settings(dice);
-        Self {
+        let mut scenario = Self {
             devices,
             chaos,
             faults,
@@ -150,7 +152,14 @@ impl Scenario {
             persons_every: chaos / dice.between(2, 12),
             admin_every: chaos / dice.between(10, 40),
             windows: dice.per_mille(400),
+        };
+        // In some worlds the newest replaces the oldest.
+        if devices.is_multiple_of(4)
+            && let Some(newest) = scenario.software.last_mut()
+        {
+            newest.supersedes = vec![known_name("software-1")];
         }
+        scenario
     }
 }
 
@@ -225,6 +234,7 @@ impl Software {
                 signatures: Vec::new(),
             },
             refused,
+            supersedes: Vec::new(),
             endings: endings(dice, &program),
             program,
             detection,

@@ -398,6 +398,7 @@ impl Site {
             package: row.package.clone(),
             program: software.program.name.clone(),
             achieves: software.program.achieves,
+            supersedes: software.supersedes.clone(),
             expires: spec.and_then(|spec| spec.expires),
             offline_for: spec.map(|spec| spec.offline_for).unwrap_or_default(),
             notice: spec.and_then(|spec| spec.notice),

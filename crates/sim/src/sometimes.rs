@@ -55,11 +55,13 @@ pub enum Rare {
     Turned,
     /// A device reported an occurrence that the site had not opened for it.
     OpenedByReport,
+    /// An obligation ended because another package takes the place of its own.
+    Superseded,
 }
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 25] = [
+    pub const ALL: [Rare; 26] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -85,6 +87,7 @@ impl Rare {
         Rare::TooLate,
         Rare::Turned,
         Rare::OpenedByReport,
+        Rare::Superseded,
     ];
 }
 

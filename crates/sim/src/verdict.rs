@@ -10,6 +10,7 @@ use crate::core::Core;
 use crate::device::Device;
 use crate::site::Site;
 use crate::site::store::{Advertised, Store};
+use crate::sometimes::Rare;
 use crate::truth::Execution;
 
 /// What is not yet at its end, if anything: the first thing found.
@@ -96,6 +97,9 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
             .is_none_or(|row| row.device.admission == Admission::Retired);
         if retired || core.truth.destroyed.contains(&(device.index, key.clone())) {
             continue;
+        }
+        if let State::Superseded { .. } = row.state {
+            core.seen.world(Rare::Superseded);
         }
         let done: Vec<&Execution> =
             executions.iter().filter(|one| one.device == device.index && one.key == key).collect();

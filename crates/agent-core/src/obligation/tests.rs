@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use muster_model::advertisement::{At, OfflineFor};
 use muster_model::period::Period;
+use muster_model::policy::Offer;
 use muster_model::state::{Rule, Waiting};
 use serde_json::json;
 
@@ -225,6 +226,23 @@ fn a_conflict_holds_back() {
         |_, o| o.conflict = None,
         "waiting(conflict)",
     );
+}
+
+#[test]
+fn what_another_package_replaces_ends_unless_it_runs() {
+    let superseded = |offer: &Offer| Offer { superseded: Some("new@2".into()), ..offer.clone() };
+    let mut world = World::new();
+    let offer = world.hello(1);
+    world.offer(vec![superseded(&offer)]);
+    assert_eq!(world.story(&key(1)), ["superseded(new@2)"]);
+    world.offer(vec![offer]);
+    assert_eq!(world.state(&key(1)), "superseded(new@2)", "an end is an end");
+    let mut world = World::new();
+    world.answers.endless = true;
+    let offer = world.hello(1);
+    world.offer(vec![offer.clone()]);
+    world.offer(vec![superseded(&offer)]);
+    assert_eq!(world.state(&key(1)), "running(attempt 1)");
 }
 
 #[test]

@@ -139,6 +139,7 @@ impl World {
             stopped: None,
             revoked: None,
             conflict: None,
+            superseded: None,
             notice: None,
             dependencies: Vec::new(),
             parameters: Default::default(),

@@ -221,6 +221,7 @@ impl Site {
             stopped: None,
             revoked: None,
             conflict: None,
+            superseded: None,
             dependencies: Vec::new(),
             parameters: Default::default(),
         });

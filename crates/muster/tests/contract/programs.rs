@@ -288,3 +288,50 @@ fn nix_is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.starts_with("Uid:\t0\t"))
 }
+
+#[test]
+fn what_another_package_replaces_ends_where_that_one_is_advertised() {
+    let mut fleet = Fleet::new();
+    fleet.agents(2);
+    says(&fleet, json!({"power": "battery"}));
+    fleet.write("d2/facts.d/test.json", &json!({"power": "battery"}).to_string());
+    fleet.publish("old", &fleet.mark(""), json!({"requires": {"power": "ac"}}));
+    fleet.advertise("old", "old", &["d1", "d2"], json!({}));
+    reason(&fleet.stands("d1", "old", "waiting"), "power");
+    reason(&fleet.stands("d2", "old", "waiting"), "power");
+    let file = fleet.package_file("new", "1", &fleet.mark(""), json!({}));
+    let mut package: Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    package["spec"]["supersedes"] = json!(["old"]);
+    std::fs::write(&file, package.to_string()).unwrap();
+    fleet.ok(&["package", "publish", &file]);
+    fleet.advertise("new", "new", &["d1"], json!({}));
+    reason(&fleet.stands("d1", "old", "superseded"), "new@1");
+    fleet.stands("d1", "new", "succeeded");
+    let why = fleet.ok(&["why", "d1", "old"]);
+    assert!(why.contains("superseded(new@1)"), "{why}");
+    reason(&fleet.stands("d2", "old", "waiting"), "power");
+    fleet.ok(&["accounting", "verify"]);
+}
+
+#[test]
+fn present_and_absent_of_one_package_start_nothing_until_one_goes() {
+    let mut fleet = Fleet::new();
+    fleet.agents(1);
+    fleet.publish("tool", &fleet.mark(""), json!({"requires": {"power": "ac"}}));
+    says(&fleet, json!({"power": "battery"}));
+    fleet.advertise("install", "tool", &["d1"], json!({}));
+    reason(&fleet.stands("d1", "install", "waiting"), "power");
+    let file = fleet.package_file("tool", "2", &fleet.mark(""), json!({"achieves": "absent"}));
+    fleet.ok(&["package", "publish", &file]);
+    let file = fleet.advertisement_file("remove", "tool@2", &["d1"], json!({}));
+    fleet.ok(&["apply", "-f", &file]);
+    reason(&fleet.stands("d1", "remove", "waiting"), "conflict");
+    crate::fleet::until("both wait", || {
+        let row = fleet.stands("d1", "install", "waiting");
+        (row["reason"] == "conflict").then_some(())
+    });
+    fleet.ok(&["delete", "advertisement", "install"]);
+    fleet.stands("d1", "remove", "succeeded");
+    assert_eq!(fleet.truth().len(), 1);
+}

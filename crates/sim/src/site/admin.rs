@@ -379,7 +379,7 @@ pub(super) fn published(software: &Software) -> PublishedVersion {
             content: None,
             programs: vec![software.program.clone()],
             detection: software.detection.clone(),
-            supersedes: Vec::new(),
+            supersedes: software.supersedes.clone(),
             description: String::new(),
         },
         revoked: false,

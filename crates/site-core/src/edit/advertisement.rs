@@ -339,6 +339,7 @@ fn warnings(
         package: version.pinned.clone(),
         program: program.name.clone(),
         achieves: program.achieves,
+        supersedes: version.spec.supersedes.clone(),
         expires: spec.expires,
         offline_for: spec.offline_for,
         notice: spec.notice,

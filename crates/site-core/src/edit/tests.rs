@@ -317,6 +317,7 @@ fn a_conflict_is_warned_of_at_apply() {
             package: pinned("hello", "2.9"),
             program: name("remove"),
             achieves,
+            supersedes: Vec::new(),
             expires: None,
             offline_for: Default::default(),
             notice: None,

@@ -64,6 +64,8 @@ pub struct LiveAdvertisement {
     pub program: Name,
     /// What the program achieves.
     pub achieves: Achieves,
+    /// The packages that its package replaces.
+    pub supersedes: Vec<Name>,
     /// From then on nothing starts.
     pub expires: Option<Wall>,
     /// How long a device may act on it without hearing from the site.
@@ -129,6 +131,7 @@ pub fn compile(
         occurrences.entry(occurrence.advertisement).or_default().push(occurrence.due.clone());
     }
     let conflicts = conflicts(live, open, issued);
+    let superseded = superseded(live, open, issued);
     let offer = |one: &LiveAdvertisement| {
         let mut due = occurrences.get(&one.advertisement)?.clone();
         due.sort_by(|a, b| a.occurrence.cmp(&b.occurrence));
@@ -149,6 +152,7 @@ pub fn compile(
             stopped: one.stopped.clone(),
             revoked: one.revoked.clone(),
             conflict: conflicts.get(&one.advertisement).cloned(),
+            superseded: superseded.get(&one.advertisement).cloned(),
             notice: one.notice,
             dependencies: one.dependencies.clone(),
             parameters: one.parameters.clone(),
@@ -181,17 +185,49 @@ pub fn conflicts(
     open: &[OpenOccurrence],
     now: Wall,
 ) -> BTreeMap<AdvertisementId, Name> {
+    let wanting = wanting(live, open, now);
+    let against = |one: &LiveAdvertisement| {
+        let other = wanting.iter().find(|other| opposes(one, other))?;
+        Some((one.advertisement, other.name.clone()))
+    };
+    wanting.iter().filter_map(|one| against(one)).collect()
+}
+
+/// For each advertisement whose package another one on this device replaces: that package,
+/// `NAME@VERSION` (of the first advertisement by id). Only what is mandatory and can still start
+/// replaces anything, so that a stop or an expiry of the new one leaves the old one as it was.
+fn superseded(
+    live: &[LiveAdvertisement],
+    open: &[OpenOccurrence],
+    now: Wall,
+) -> BTreeMap<AdvertisementId, String> {
+    let wanting = wanting(live, open, now);
+    let by = |old: &LiveAdvertisement| {
+        let new = wanting.iter().find(|new| replaces(new, old) && !replaces(old, new))?;
+        Some((old.advertisement, format!("{}@{}", new.package.name, new.package.version)))
+    };
+    live.iter().filter_map(by).collect()
+}
+
+/// Whether what `new` installs takes the place of what `old` would install.
+fn replaces(new: &LiveAdvertisement, old: &LiveAdvertisement) -> bool {
+    let install = |one: &LiveAdvertisement| one.achieves == Achieves::Present;
+    install(new) && install(old) && new.supersedes.contains(&old.package.name)
+}
+
+/// What starts by itself on this device, by id.
+fn wanting<'l>(
+    live: &'l [LiveAdvertisement],
+    open: &[OpenOccurrence],
+    now: Wall,
+) -> Vec<&'l LiveAdvertisement> {
     let mandatory = |one: &LiveAdvertisement| {
         open.iter().any(|o| o.advertisement == one.advertisement && o.due.at.is_some())
     };
     let mut wanting: Vec<&LiveAdvertisement> =
         live.iter().filter(|one| one.can_start(now) && mandatory(one)).collect();
     wanting.sort_by_key(|one| one.advertisement);
-    let against = |one: &LiveAdvertisement| {
-        let other = wanting.iter().find(|other| opposes(one, other))?;
-        Some((one.advertisement, other.name.clone()))
-    };
-    wanting.iter().filter_map(|one| against(one)).collect()
+    wanting
 }
 
 /// Whether two advertisements want one package both present and absent.

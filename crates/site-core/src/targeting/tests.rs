@@ -139,6 +139,7 @@ fn live(n: u128, achieves: Achieves) -> LiveAdvertisement {
         package: pinned("hello", "2.10"),
         program: name("go"),
         achieves,
+        supersedes: Vec::new(),
         expires: None,
         offline_for: OfflineFor::default(),
         notice: None,
@@ -249,6 +250,44 @@ fn what_cannot_start_by_itself_conflicts_with_nothing() {
     conflict(revoked, Some(At::Now), [None, None]);
     let expired = LiveAdvertisement { expires: Some(Wall(1_000)), ..absent() };
     conflict(expired, Some(At::Now), [None, None]);
+}
+
+#[track_caller]
+fn supersedes(new: LiveAdvertisement, due: Option<At>, expected: [Option<&str>; 2]) {
+    let open = [open(1, "first#1", Some(At::Now)), open(2, "first#1", due)];
+    let policy = compiled(&[live(1, Achieves::Present), new], &open);
+    let found: Vec<Option<String>> =
+        policy.advertisements.into_iter().map(|offer| offer.superseded).collect();
+    assert_eq!(found, expected.map(|one| one.map(str::to_owned)));
+}
+
+#[test]
+fn what_is_advertised_takes_the_place_of_what_its_package_replaces() {
+    let world = |replaced: &str| LiveAdvertisement {
+        package: pinned("world", "2"),
+        supersedes: vec![name(replaced)],
+        ..live(2, Achieves::Present)
+    };
+    supersedes(world("hello"), Some(At::Now), [Some("world@2"), None]);
+    supersedes(world("other"), Some(At::Now), [None, None]);
+    supersedes(world("hello"), None, [None, None]);
+    let removes = LiveAdvertisement { achieves: Achieves::Absent, ..world("hello") };
+    supersedes(removes, Some(At::Now), [None, None]);
+    let expired = LiveAdvertisement { expires: Some(Wall(1_000)), ..world("hello") };
+    supersedes(expired, Some(At::Now), [None, None]);
+}
+
+#[test]
+fn two_packages_that_replace_each_other_replace_nothing() {
+    let one = LiveAdvertisement { supersedes: vec![name("world")], ..live(1, Achieves::Present) };
+    let other = LiveAdvertisement {
+        package: pinned("world", "2"),
+        supersedes: vec![one.package.name.clone()],
+        ..live(2, Achieves::Present)
+    };
+    let open = [open(1, "first#1", Some(At::Now)), open(2, "first#1", Some(At::Now))];
+    let policy = compiled(&[one, other], &open);
+    assert!(policy.advertisements.iter().all(|offer| offer.superseded.is_none()));
 }
 
 #[test]

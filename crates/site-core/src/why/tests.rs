@@ -42,6 +42,7 @@ fn case() -> Case {
             package: pinned("hello", "2.10"),
             program: name("install"),
             achieves: Achieves::Present,
+            supersedes: Vec::new(),
             expires: None,
             offline_for: OfflineFor::default(),
             notice: None,

@@ -201,6 +201,7 @@ async fn with_packages(
         revision: row.revision,
         collection: row.collection,
         achieves: program.map(|program| program.achieves).unwrap_or_default(),
+        supersedes: programs.supersedes.clone(),
         package: PinnedPackage {
             name: package.name,
             version: version.version,
