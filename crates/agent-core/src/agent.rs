@@ -13,14 +13,16 @@ use muster_model::digest::Digest;
 use muster_model::facts::Facts;
 use muster_model::id::{BootId, DeviceId, Incarnation, Sequence};
 use muster_model::message::{Report, RunId};
+use muster_model::period::Period;
 use muster_model::policy::Policy;
-use muster_model::settings::{Setting, Settings};
+use muster_model::settings::{DEFAULTS, Setting, Settings};
 
 use crate::backoff::Jitter;
 use crate::contact::Contact;
 use crate::content::{Content, Contents};
 use crate::draft::Draft;
 use crate::input::{FoundRun, Input};
+use crate::maintenance::{Maintaining, Maintenance};
 use crate::outbox::Outbox;
 use crate::restart::Restarting;
 use crate::saved::{Key, Memory, ObligationRecord, RunRecord, Saved};
@@ -66,6 +68,7 @@ pub struct Agent {
     /// Run folders that were found and are not yet weighed against the account.
     pub(crate) found: Vec<FoundRun>,
     pub(crate) restarting: Restarting,
+    pub(crate) maintaining: Maintaining,
     /// Who is logged on; `None` until the shell has said so.
     pub(crate) sessions: Option<Vec<String>>,
     pub(crate) started: bool,
@@ -125,6 +128,7 @@ impl Agent {
             paused: false,
             found: Vec::new(),
             restarting: Restarting::default(),
+            maintaining: Maintaining::default(),
             sessions: None,
             started: false,
             fired: Fired::default(),
@@ -147,6 +151,14 @@ impl Agent {
         self
     }
 
+    /// The machine with what the shell sees on the device, for a view of it that no input comes before.
+    #[must_use]
+    pub fn as_seen(mut self, paused: bool, upgrade_waits: bool) -> Agent {
+        self.paused = paused;
+        self.maintaining.upgrade_waits = upgrade_waits;
+        self
+    }
+
     /// Takes one input. Total: no input in any order is an error or a panic; one that fits nothing is
     /// ignored and noted. Until [`Input::Started`] everything is ignored.
     pub fn handle(&mut self, now: Now, input: Input) -> Step {
@@ -160,6 +172,8 @@ impl Agent {
         self.discard_told(&mut draft);
         self.look(&mut draft);
         self.pump_restart(&mut draft);
+        self.pump_maintenance(&mut draft);
+        self.pump_components(&mut draft);
         self.pump_contents(&mut draft);
         self.pump_contact(&mut draft);
         self.pump_outbox(&mut draft);
@@ -210,7 +224,13 @@ impl Agent {
                 self.zone = zone;
                 self.calendar_changed();
             }
-            Input::Paused { paused } => self.paused = paused,
+            Input::Paused { paused } => {
+                self.paused = paused;
+                self.maintaining.told_paused = true;
+            }
+            Input::UpgradeWaits(waits) => self.maintaining.upgrade_waits = waits,
+            Input::Verified(findings) => self.verified(draft, findings),
+            Input::Repaired { fault, failed } => self.repaired(draft, &fault, failed),
         }
     }
 
@@ -236,9 +256,21 @@ impl Agent {
 
     /// A setting, as the site says or by default.
     pub(crate) fn setting(&self, setting: Setting) -> Duration {
-        let by_default = Settings::default();
-        let settings = self.policy.as_ref().map_or(&by_default, |policy| &policy.settings);
-        settings.get(setting).duration()
+        self.settings().get(setting).duration()
+    }
+
+    /// The same of a setting that may be off: `None` if it is.
+    pub(crate) fn interval(&self, setting: Setting) -> Option<Duration> {
+        self.settings().interval(setting).map(Period::duration)
+    }
+
+    /// Whether a setting is on.
+    pub(crate) fn is_on(&self, setting: Setting) -> bool {
+        self.settings().is_on(setting)
+    }
+
+    fn settings(&self) -> &Settings {
+        self.policy.as_ref().map_or(&DEFAULTS, |policy| &policy.settings)
     }
 
     /// Notes an input that fits nothing.
@@ -265,6 +297,7 @@ impl Memory {
             boot: BootId(String::new()),
             facts: Facts::default(),
             awaits_account: identity.fresh_incarnation_because.is_some(),
+            maintenance: Maintenance::default(),
         }
     }
 }

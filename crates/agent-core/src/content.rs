@@ -125,6 +125,27 @@ impl Agent {
         }
     }
 
+    /// Whether content is here, as far as the machine knows; `None` if nothing needs it any more, or it
+    /// will never be used.
+    pub(crate) fn is_here(&self, manifest: &Digest) -> Option<bool> {
+        match &self.contents.get(manifest)?.record.standing {
+            ContentStanding::Ready { .. } => Some(true),
+            ContentStanding::Fetching => Some(false),
+            ContentStanding::Refused { .. } => None,
+        }
+    }
+
+    /// Content that was here turned out to be damaged: what is missing of it is fetched again.
+    pub(crate) fn fetch_again(&mut self, draft: &mut Draft, manifest: Digest) {
+        let Some(content) = self.contents.get_mut(&manifest) else { return };
+        if let ContentStanding::Ready { manifested } = &content.record.standing {
+            content.manifested = Some(manifested.clone());
+        }
+        content.asked = None;
+        content.record.standing = ContentStanding::Fetching;
+        draft.write(Write::Content(Box::new(content.record.clone())));
+    }
+
     /// Takes news of content. News of content that nothing needs any more is ignored.
     pub(crate) fn content_news(&mut self, draft: &mut Draft, manifest: Digest, news: ContentNews) {
         if !self.contents.contains_key(&manifest) {

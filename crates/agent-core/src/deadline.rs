@@ -38,6 +38,7 @@ impl Agent {
             Some(self.contact.deadline(self.memory.awaits_account)),
             self.outbox.deadline(),
             self.restart_deadline(now.elapsed, trusted),
+            self.maintenance_deadline(now.elapsed, trusted),
             contents,
             by_trusted_time,
         ]

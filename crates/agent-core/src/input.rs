@@ -11,6 +11,7 @@ use muster_model::policy::Policy;
 use muster_model::state::{Rule, Waiting};
 use muster_model::wire::device::{Account, Receipt};
 
+use crate::maintenance::{Fault, Findings};
 use crate::saved::Key;
 use crate::step::Launch;
 use crate::user::Request;
@@ -128,6 +129,17 @@ pub enum Input {
     Paused {
         /// Nothing new starts while this holds.
         paused: bool,
+    },
+    /// Whether a newer program than the agent that runs lies on the disk.
+    UpgradeWaits(bool),
+    /// The agent was looked at.
+    Verified(Findings),
+    /// What became of [`Effect::Repair`](crate::step::Effect::Repair).
+    Repaired {
+        /// What was to be mended.
+        fault: Fault,
+        /// Why it is not; `None`: it is.
+        failed: Option<String>,
     },
 }
 

@@ -1,7 +1,7 @@
 //! The stage machine of one obligation: one pure function from where it stands to its next move.
 //!
 //! ```text
-//!              gates (account, held, halted, stopped, conflict, paused, stale policy)
+//!              gates (account, held, halted, stopped, conflict, paused, switched off, stale policy)
 //!                |
 //! Idle -> Fetching -> (time) -> DetectingBefore -> (turn) -> Checking -> Running -> DetectingAfter -> Over
 //!   ^                                                |          |           |             |
@@ -24,6 +24,7 @@ use muster_model::facts::Facts;
 use muster_model::id::{BootId, DeviceId};
 use muster_model::package::{Detection, Program};
 use muster_model::policy::{Due, Offer, Policy, Recurrence};
+use muster_model::settings::Setting;
 use muster_model::state::{Expiry, Interruption, Rule, State, Waiting, Withdrawal, Word};
 
 use crate::content::{Content, Contents};
@@ -336,6 +337,7 @@ pub(crate) fn forbidden(standing: &Standing<'_>, offer: &Offer) -> Option<Waitin
         (offer.stopped.is_some(), Waiting::Stopped),
         (offer.conflict.is_some(), Waiting::Conflict),
         (standing.paused, Waiting::Paused),
+        (!policy.settings.is_on(Setting::SoftwareDistribution), Waiting::SwitchedOff),
         (
             stale_from(offer, policy, standing.heard).is_some_and(|from| from < standing.trusted),
             Waiting::StalePolicy,

@@ -13,6 +13,7 @@ use muster_model::message::{
 };
 use muster_model::program::Dependency;
 use muster_model::state::{NotApplicable, State};
+use muster_model::verification::{CHECK_TEXT_BYTES_MAX, Check, Repair, RepairState, Verification};
 use muster_model::wire::batch::chain;
 
 use crate::agent::Agent;
@@ -167,7 +168,26 @@ fn clipped(body: Body) -> Body {
             output: ends(report.output),
             ..report
         }),
-        dropped @ Body::Dropped { .. } => dropped,
+        Body::Verified(Verification { by, checks }) => Body::Verified(Verification {
+            by,
+            checks: checks.into_iter().map(clipped_check).collect(),
+        }),
+        Body::Repair(Repair { what, state: RepairState::Failed { why } }) => {
+            Body::Repair(Repair { what: head(what), state: RepairState::Failed { why: head(why) } })
+        }
+        Body::Repair(Repair { what, state }) => Body::Repair(Repair { what: head(what), state }),
+        // Their words are the machine's own.
+        said @ (Body::Dropped { .. } | Body::Components { .. }) => said,
+    }
+}
+
+fn clipped_check(check: Check) -> Check {
+    let clip = |text| head_of(text, CHECK_TEXT_BYTES_MAX);
+    Check {
+        name: clip(check.name),
+        detail: clip(check.detail),
+        remedy: clip(check.remedy),
+        ..check
     }
 }
 
@@ -206,9 +226,13 @@ fn clipped_facts(mut facts: Facts) -> Facts {
 }
 
 /// The first bytes of a text, cut between two characters.
-fn head(mut text: String) -> String {
-    if text.len() > TEXT_BYTES_MAX {
-        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+fn head(text: String) -> String {
+    head_of(text, TEXT_BYTES_MAX)
+}
+
+fn head_of(mut text: String, most: usize) -> String {
+    if text.len() > most {
+        text.truncate(text.floor_char_boundary(most));
     }
     text
 }
@@ -228,6 +252,7 @@ mod tests {
     use super::*;
     use muster_model::message::MESSAGE_BYTES_MAX;
     use muster_model::state::{Failure, Rule};
+    use muster_model::verification::{CHECKS_MAX, VerifiedBy};
 
     #[test]
     fn the_worst_texts_stay_below_the_limit_of_a_message() {
@@ -257,7 +282,10 @@ mod tests {
             root: worst(),
             extra: (0..256).map(|n| (format!("{n}"), Fact::Text("\u{1}".repeat(999)))).collect(),
         };
-        for body in [Body::Obligation(report), Body::AgentStarted { facts }] {
+        let check = || Check { name: "x".into(), ok: false, detail: worst(), remedy: worst() };
+        let checks = std::iter::repeat_with(check).take(CHECKS_MAX).collect();
+        let verified = Body::Verified(Verification { by: VerifiedBy::Person, checks });
+        for body in [Body::Obligation(report), Body::AgentStarted { facts }, verified] {
             let bytes = serde_json::to_vec(&clipped(body)).unwrap().len();
             assert!(bytes < MESSAGE_BYTES_MAX - 4096, "{bytes}");
         }

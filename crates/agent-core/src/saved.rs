@@ -15,6 +15,7 @@ use muster_model::wire::batch::chain;
 use serde::{Deserialize, Serialize};
 
 use crate::input::{Exit, Manifested};
+use crate::maintenance::Maintenance;
 
 /// Which obligation of this device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,6 +77,9 @@ pub struct Memory {
     pub facts: Facts,
     /// This incarnation began because memory was lost, and the account has not come yet.
     pub awaits_account: bool,
+    /// Verifications, repairs and components.
+    #[serde(default, skip_serializing_if = "Maintenance::is_default")]
+    pub maintenance: Maintenance,
 }
 
 /// The end of what the outbox no longer keeps.

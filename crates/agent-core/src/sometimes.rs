@@ -99,11 +99,17 @@ pub enum Branch {
     DependencyDone,
     /// What goes before a program did not succeed.
     DependencyFailed,
+    /// A verification found something that is not as it should be.
+    CheckFailed,
+    /// A repair waited for a run.
+    RepairWaits,
+    /// Something was mended.
+    Mended,
 }
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 46] = [
+    pub const ALL: [Branch; 49] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -150,6 +156,9 @@ impl Branch {
         Branch::Unmet,
         Branch::DependencyDone,
         Branch::DependencyFailed,
+        Branch::CheckFailed,
+        Branch::RepairWaits,
+        Branch::Mended,
     ];
 }
 

@@ -9,6 +9,7 @@ use muster_model::policy::{PinnedPackage, PinnedProgram, Policy};
 use muster_model::wire::batch::Batch;
 use serde::{Deserialize, Serialize};
 
+use crate::maintenance::Fault;
 use crate::saved::{ContentRecord, Kept, Key, Memory, ObligationRecord, RunRecord};
 
 /// The outcome of one input.
@@ -98,6 +99,12 @@ pub enum Effect {
     /// Restart the machine; answered by `RestartTried`. No run is under way, and what may be sent has
     /// been sent.
     Restart,
+    /// Look at the agent's own files, without changing, stopping or locking anything; answered by
+    /// `Verified`. At most one is under way.
+    Verify,
+    /// Mend this, by a new copy in the place of the old one; answered by `Repaired`. Never of content,
+    /// which is fetched again, and never a run's folder.
+    Repair(Fault),
     /// The outcome is saved: of the run's folder only what tells how it ended must stay, until
     /// `Discard`.
     Clean(RunId),

@@ -43,6 +43,8 @@ pub enum Request {
         /// Until then, in trusted time; the deadline if that is earlier.
         until: Wall,
     },
+    /// Look at the agent itself and tell the site.
+    Verify,
 }
 
 /// What will become of a request.
@@ -59,6 +61,8 @@ pub enum Promise {
         /// Until then, in trusted time.
         until: Wall,
     },
+    /// The agent looks at itself and tells the site.
+    Verifies,
 }
 
 /// Why a request is refused.
@@ -109,6 +113,9 @@ impl Agent {
 
     /// What would become of a request now. Changes nothing.
     pub fn weigh(&self, now: Now, request: &Request) -> Result<Promise, RequestRefused> {
+        if *request == Request::Verify {
+            return Ok(Promise::Verifies);
+        }
         if self.memory.awaits_account {
             return Err(RequestRefused::AwaitsAccount);
         }
@@ -117,13 +124,16 @@ impl Agent {
 
     /// Takes a request. One that is refused by now is ignored: who asked was told where it stands.
     pub(crate) fn asked(&mut self, draft: &mut Draft, request: &Request) {
+        if *request == Request::Verify {
+            return self.verification_asked();
+        }
         let trusted = self.trusted(draft.now);
         let Ok((key, promise)) = self.weighed(trusted, request) else {
             return self.ignore("a request that cannot be granted");
         };
         let Some(record) = self.obligations.get_mut(&key) else { return };
         match promise {
-            Promise::Runs => return,
+            Promise::Runs | Promise::Verifies => return,
             Promise::PutOff { until } => record.user.starts = Some(until),
             Promise::Starts | Promise::StartsAfter(_) => record.user.asked = true,
         }
@@ -136,12 +146,15 @@ impl Agent {
     }
 
     fn weighed(&self, trusted: Wall, request: &Request) -> Result<(Key, Promise), RequestRefused> {
-        let (Request::Install { advertisement } | Request::Defer { advertisement, .. }) = request;
+        let (Request::Install { advertisement } | Request::Defer { advertisement, .. }) = request
+        else {
+            return Err(RequestRefused::NotAdvertised);
+        };
         let record = self.concerned(*advertisement).ok_or(RequestRefused::NotAdvertised)?;
         let standing = self.standing(&record.key, trusted).ok_or(RequestRefused::NotAdvertised)?;
         let promise = match request {
-            Request::Install { .. } => may_install(&standing)?,
             Request::Defer { until, .. } => may_defer(&standing, *until)?,
+            _ => may_install(&standing)?,
         };
         Ok((record.key.clone(), promise))
     }

@@ -2,6 +2,7 @@
 
 use muster_model::advertisement::At;
 use muster_model::clock::{Now, Wall};
+use muster_model::component::Component;
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, DeviceId, EpochId, Incarnation};
 use muster_model::message::Occurrence;
@@ -10,6 +11,7 @@ use muster_model::state::{State, Waiting, Word};
 use serde::Serialize;
 
 use crate::agent::Agent;
+use crate::maintenance::MaintenanceView;
 use crate::obligation::offered;
 use crate::saved::{Key, ObligationRecord};
 use crate::user::latest_start;
@@ -35,6 +37,10 @@ pub struct View {
     pub awaits_account: bool,
     /// Nothing new starts: a component is paused on the device.
     pub paused: bool,
+    /// Where each part of the agent stands.
+    pub components: Vec<Component>,
+    /// When the agent looked at itself, and what it mends.
+    pub maintenance: MaintenanceView,
     /// What its windows and freezes say; absent without any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub windows: Option<WindowsView>,
@@ -131,6 +137,8 @@ impl Agent {
             last_heard: self.memory.last_heard,
             awaits_account: self.memory.awaits_account,
             paused: self.paused,
+            components: self.components(),
+            maintenance: self.maintenance_view(),
             windows: self.windows_view(trusted),
             outbox: OutboxView { length, oldest },
             trouble: self.trouble(),

@@ -110,6 +110,7 @@ fn next_after(why: Waiting) -> &'static str {
         Waiting::RunAs => "the user that it runs as is looked for again",
         Waiting::Dependency => "the site pins the programs that go before",
         Waiting::Paused => "the component is resumed on the device",
+        Waiting::SwitchedOff => "the site switches software distribution on",
         Waiting::Window => "a window opens that has room for the run",
         Waiting::Freeze => "the freeze ends",
         Waiting::StartUp => "the machine starts",

@@ -324,6 +324,11 @@ impl World {
         armed.expect("nothing was armed")
     }
 
+    /// The one run that the journal knows.
+    pub(crate) fn run_in_journal(&self) -> RunId {
+        self.journal.saved.runs.first().expect("a run").run
+    }
+
     pub(crate) fn see(&mut self, evidence: RunEvidence) {
         let run = self.run();
         self.give(Input::RunSeen { run, evidence });

@@ -9,9 +9,9 @@ use muster_host::run_file::read_run_file;
 use crate::AgentFile;
 use crate::shown::RUN_FILE;
 
-/// The component that fetches and runs what is advertised.
-pub const SOFTWARE_DISTRIBUTION: &str = "software-distribution";
-/// Every component of this version.
+pub use muster_model::component::SOFTWARE_DISTRIBUTION;
+
+/// Every component of this version that can be held still.
 pub const ALL: [&str; 1] = [SOFTWARE_DISTRIBUTION];
 
 /// Pauses or resumes a component; durable on return.

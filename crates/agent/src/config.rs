@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use muster_host::publish::{self, PublishError, ReadError};
 use muster_host::quota::ByteSize;
 use muster_model::period::NotAPeriod;
-use muster_model::settings::{SettingRefused, Settings};
+use muster_model::settings::{SettingRefused, Settings, Value};
 use serde::{Deserialize, Serialize};
 
 /// The file in the data folder.
@@ -116,7 +116,7 @@ impl Config {
                 .split_once('=')
                 .ok_or_else(|| ConfigError::NotASetting(setting.chars().take(80).collect()))?;
             let value = value
-                .parse()
+                .parse::<Value>()
                 .map_err(|source| ConfigError::Value { name: name.to_owned(), source })?;
             self.settings.set(name, value)?;
         }

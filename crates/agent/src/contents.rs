@@ -20,7 +20,7 @@ mod copy;
 mod fetch;
 mod store;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod unpack;
@@ -134,6 +134,17 @@ impl Contents {
     pub fn keep_only(&self, wanted: &BTreeSet<Digest>) -> Result<(), StoreError> {
         self.0.sweep(|manifest| wanted.contains(manifest))
     }
+}
+
+/// Whether a package lies whole on the disk of `data`: its manifest, and every object that it names,
+/// with the bytes that it names. Changes nothing; needs no [`Contents`]. Reads every byte.
+pub(crate) fn is_whole(data: &Path, manifest: Digest) -> bool {
+    let dir = data.join(CONTENT_DIR);
+    let (manifests, objects) = (Store::at(dir.join("manifests")), Store::at(dir.join("objects")));
+    let bytes = manifests.read(manifest, MANIFEST_BYTES_MAX as u64).ok().flatten();
+    let bytes = bytes.filter(|bytes| Digest::of(bytes) == manifest);
+    let Some(parsed) = bytes.and_then(|bytes| Manifest::parse(&bytes).ok()) else { return false };
+    parsed.objects().into_iter().all(|(object, size)| objects.holds(object, u64::from(size)))
 }
 
 impl Inner {

@@ -17,6 +17,7 @@ mod effects;
 mod follow;
 mod launch;
 mod local;
+mod maintenance;
 mod packages;
 mod restart;
 
@@ -122,6 +123,8 @@ pub(crate) struct Driver {
     facts: Facts,
     zone: TimeZone,
     paused: bool,
+    /// A newer program lies where this one was started from.
+    upgrade_waits: bool,
     shown: Shown,
     /// Who is logged on, as the machine was last told.
     users: Vec<String>,
@@ -156,6 +159,7 @@ impl Driver {
             facts,
             zone: TimeZone::system(),
             paused: false,
+            upgrade_waits: false,
             shown,
             users: Vec::new(),
             taking: None,
@@ -261,6 +265,7 @@ impl Driver {
         vec![
             started,
             Input::Paused { paused: self.paused },
+            Input::UpgradeWaits(self.upgrade_waits),
             Input::RestartAble(able),
             Input::Sessions(self.users.clone()),
         ]
@@ -327,6 +332,7 @@ fn is_seen_nearby(input: &Input) -> bool {
     matches!(
         input,
         Input::Paused { .. }
+            | Input::UpgradeWaits(_)
             | Input::ZoneChanged(_)
             | Input::FactsChanged(_)
             | Input::Sessions(_)

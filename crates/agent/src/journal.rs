@@ -6,6 +6,7 @@
 //! `agent status` opens it read-only beside a running agent. It decides nothing.
 
 mod error;
+mod look;
 mod salvage;
 mod schema;
 
@@ -25,6 +26,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use error::JournalError;
+pub use look::{Looked, look};
 pub use salvage::{Salvaged, free_name, set_aside};
 
 /// The journal's file in the data folder.

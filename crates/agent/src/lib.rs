@@ -7,6 +7,7 @@
 //!         ├── contents                  fetch, verify, unpack
 //!         ├── conditions, detect, env   what runs lack, what they find, what they see
 //!         ├── sessions, requests        who is logged on, what they ask for
+//!         ├── verify, repair            what the agent looks like, what of it is mended
 //!         └── run folder ═ supervisor   one small process a run, which outlives the agent (law 6)
 //! ```
 //!
@@ -36,7 +37,9 @@ mod nearby;
 mod output;
 mod outputs;
 mod power;
+mod program;
 mod renewal;
+mod repair;
 pub mod requests;
 mod result;
 mod run;
@@ -48,6 +51,7 @@ pub mod supervisor;
 pub mod transport;
 pub mod trust_store;
 mod user;
+pub mod verify;
 
 pub use muster_agent_core::user::{Promise, Request, RequestRefused};
 

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
+use muster_agent_core::maintenance::MaintenanceView;
 use muster_agent_core::saved::{Kept, Saved};
 use muster_agent_core::user::{Promise, Request, RequestRefused};
 use muster_agent_core::view::{ObligationView, OutboxView, PolicyView, View};
@@ -19,6 +20,7 @@ use muster_host::pki::peer_identity;
 use muster_host::publish::ReadError;
 use muster_host::run_file::read_run_file;
 use muster_model::clock::{Now, Wall};
+use muster_model::component::Component;
 use muster_model::id::{AdvertisementId, DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::message::{Body, Message, Occurrence, RunId, Severity};
 use muster_model::name::Name;
@@ -28,6 +30,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::journal::{Journal, JournalError};
+use crate::program::{ProgramFile, file_of};
 use crate::sessions::Sessions;
 use crate::shown::RUN_FILE;
 use crate::trust_store::TrustStore;
@@ -101,8 +104,10 @@ pub struct StatusView {
     pub outbox: OutboxView,
     /// Its certificate; `None` if it cannot be read.
     pub certificate: Option<CertificateView>,
-    /// The parts that a person can hold still.
-    pub components: Vec<ComponentView>,
+    /// Where each part of the agent stands.
+    pub components: Vec<Component>,
+    /// When the agent looked at itself, and what it mends.
+    pub maintenance: MaintenanceView,
     /// The memory was lost and the site's account has not come yet.
     pub awaits_account: bool,
     /// What is wrong, for people.
@@ -126,25 +131,6 @@ pub struct TrustView {
 pub struct CertificateView {
     /// The last instant of its life.
     pub not_after: Wall,
-}
-
-/// A part of the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct ComponentView {
-    /// Its name.
-    pub name: &'static str,
-    /// Where it stands.
-    pub state: ComponentState,
-}
-
-/// Where a part of the agent stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ComponentState {
-    /// It works while the agent runs.
-    Running,
-    /// A person holds it still.
-    Paused,
 }
 
 /// One message of the device.
@@ -181,12 +167,12 @@ pub fn status(data: &Path) -> Result<StatusView, StatusError> {
     });
     let clock = Clock::from_env()?;
     trouble.extend(wrong_clock(&saved, &clock));
-    let view = view_of(&enrolment, saved)?;
+    let agent = agent_file(data, &mut trouble);
+    let view = seen_view(data, agent.as_ref(), &enrolment, saved, &mut trouble)?;
     let config = Config::load(data).unwrap_or_else(|error| {
         trouble.push(chain_of(&error));
         Config::default()
     });
-    let agent = agent_file(data, &mut trouble);
     let source = agent.as_ref().map_or(&config.session_source, |agent| &agent.session_source);
     Ok(StatusView {
         device: enrolment.device,
@@ -206,7 +192,8 @@ pub fn status(data: &Path) -> Result<StatusView, StatusError> {
         windows: view.windows,
         outbox: view.outbox,
         certificate: certificate(&enrolment, &mut trouble),
-        components: components(data, &mut trouble),
+        components: view.components,
+        maintenance: view.maintenance,
         awaits_account: view.awaits_account,
         trouble,
         obligations: view.obligations,
@@ -313,6 +300,25 @@ fn read_journal(data: &Path) -> Result<Saved, JournalError> {
     }
 }
 
+/// The same with what is seen on the device beside it.
+fn seen_view(
+    data: &Path,
+    agent: Option<&AgentFile>,
+    enrolment: &Enrolment,
+    saved: Saved,
+    trouble: &mut Vec<String>,
+) -> Result<View, StatusError> {
+    let paused = components::paused(data).unwrap_or_else(|error| {
+        trouble.push(chain_of(&error));
+        Default::default()
+    });
+    let paused = paused.contains(components::SOFTWARE_DISTRIBUTION);
+    let file = agent.and_then(|agent| file_of(&agent.pid.to_string()));
+    let upgrade_waits = matches!(file, Some(ProgramFile::Replaced(_)));
+    let (machine, now) = machine_of(enrolment, saved)?;
+    Ok(machine.as_seen(paused, upgrade_waits).view(now))
+}
+
 /// The machine's own view of what was saved, as it would be now; the machine itself is let go.
 fn view_of(enrolment: &Enrolment, saved: Saved) -> Result<View, StatusError> {
     let (agent, now) = machine_of(enrolment, saved)?;
@@ -339,7 +345,7 @@ fn machine_of(enrolment: &Enrolment, mut saved: Saved) -> Result<(Agent, Now), S
 
 /// What the running agent shows; `None` if none runs. After a crash the run file stays, so the process
 /// is looked for as well.
-fn agent_file(data: &Path, trouble: &mut Vec<String>) -> Option<AgentFile> {
+pub(crate) fn agent_file(data: &Path, trouble: &mut Vec<String>) -> Option<AgentFile> {
     let file: Option<AgentFile> = read_run_file(data, RUN_FILE).unwrap_or_else(|error| {
         trouble.push(chain_of(&error));
         None
@@ -350,7 +356,7 @@ fn agent_file(data: &Path, trouble: &mut Vec<String>) -> Option<AgentFile> {
 }
 
 /// What is wrong with the machine's wall clock, once the site has told the time in this boot.
-fn wrong_clock(saved: &Saved, clock: &Clock) -> Option<String> {
+pub(crate) fn wrong_clock(saved: &Saved, clock: &Clock) -> Option<String> {
     let memory = saved.memory.as_ref().filter(|memory| memory.boot == *clock.boot_id())?;
     memory.last_heard?;
     let now = clock.now();
@@ -386,16 +392,9 @@ fn certificate(enrolment: &Enrolment, trouble: &mut Vec<String>) -> Option<Certi
     }
 }
 
-fn components(data: &Path, trouble: &mut Vec<String>) -> Vec<ComponentView> {
-    let paused = components::paused(data).unwrap_or_else(|error| {
-        trouble.push(chain_of(&error));
-        Default::default()
-    });
-    let state = |name| match paused.contains(name) {
-        true => ComponentState::Paused,
-        false => ComponentState::Running,
-    };
-    components::ALL.into_iter().map(|name| ComponentView { name, state: state(name) }).collect()
+/// Where each part of the agent stands. Works beside a running agent and without one; blocks.
+pub fn component_states(data: &Path) -> Result<Vec<Component>, StatusError> {
+    Ok(status(data)?.components)
 }
 
 fn log_row(kept: &Kept, relieved: Sequence) -> LogRow {

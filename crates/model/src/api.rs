@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Wall;
+use crate::component::Component;
 use crate::digest::Digest;
 use crate::facts::Facts;
 use crate::id::{DeviceId, EpochId, TokenId};
@@ -22,6 +23,7 @@ use crate::object::Kind;
 use crate::period::Period;
 use crate::policy::KeySignature;
 use crate::state::Word;
+use crate::verification::Verification;
 
 pub use self::component::ComponentState;
 pub use self::credential::{CredentialView, TokenView};
@@ -201,6 +203,24 @@ pub struct DeviceView {
     pub waiting: u64,
     /// Streams: incarnation and how far the site has it.
     pub streams: Vec<StreamView>,
+    /// Where the parts of its agent stand, as it last said; of one device only, not in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub components: Vec<Component>,
+    /// What its agent last found when it looked at itself; of one device only, not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<VerifiedView>,
+}
+
+/// What a device's agent found when it looked at itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedView {
+    /// When, in the device's trusted time.
+    pub at: Wall,
+    /// Everything was as it should be.
+    pub ok: bool,
+    /// What it was made for, and every check.
+    #[serde(flatten)]
+    pub found: Verification,
 }
 
 /// One stream of a device.

@@ -7,12 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Elapsed, Wall};
+use crate::component::Component;
 use crate::digest::Digest;
 use crate::facts::Facts;
 use crate::id::{AdvertisementId, BootId, DeviceId, Incarnation, Sequence};
 use crate::name::Name;
 use crate::program::Dependency;
 use crate::state::{EvidenceKind, State, Word};
+use crate::verification::{Repair, RepairState, Verification};
 
 /// The largest message, in bytes of its JSON. Larger bodies travel as content (law 11).
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -77,6 +79,15 @@ pub enum Body {
     Dropped {
         /// How many.
         count: u64,
+    },
+    /// The agent has looked at itself.
+    Verified(Verification),
+    /// Something that was found damaged is mended, or waits to be.
+    Repair(Repair),
+    /// A component stands elsewhere than before.
+    Components {
+        /// All of them.
+        components: Vec<Component>,
     },
 }
 
@@ -223,6 +234,11 @@ const DISTRIBUTION: &str = "software-distribution";
 const AGENT: &str = "agent";
 
 impl Body {
+    /// The number of [`Body::Verified`].
+    pub const VERIFIED: u16 = 11_030;
+    /// The number of [`Body::Components`].
+    pub const COMPONENTS: u16 = 11_032;
+
     /// Number, severity, component and sentence of this message.
     pub fn status(&self) -> Status {
         use Severity::{Error, Info, Warning};
@@ -240,6 +256,18 @@ impl Body {
             ),
             Body::Dropped { count } => {
                 (11_005, Warning, AGENT, format!("{count} messages dropped to make room"))
+            }
+            Body::Verified(found) => {
+                let severity = if found.is_ok() { Info } else { Warning };
+                (Self::VERIFIED, severity, AGENT, found.to_string())
+            }
+            Body::Repair(repair) => {
+                let failed = matches!(repair.state, RepairState::Failed { .. });
+                (11_031, if failed { Warning } else { Info }, AGENT, repair.to_string())
+            }
+            Body::Components { components } => {
+                let stand: Vec<String> = components.iter().map(Component::to_string).collect();
+                (Self::COMPONENTS, Info, AGENT, format!("components: {}", stand.join(", ")))
             }
             Body::Obligation(report) => return report.status(),
         };
@@ -340,6 +368,24 @@ mod tests {
         let body = Body::Obligation(report(State::Running { attempt: 1 }));
         let json = serde_json::to_string(&body).unwrap();
         assert_eq!(serde_json::from_str::<Body>(&json).unwrap(), body, "{json}");
+    }
+
+    #[test]
+    fn a_check_that_failed_is_a_warning_and_names_itself() {
+        use crate::verification::{Check, VerifiedBy};
+        let check = |ok| Check {
+            name: "disk".into(),
+            ok,
+            detail: "3 bytes are free".into(),
+            remedy: String::new(),
+        };
+        let of = |ok| {
+            let verification = Verification { by: VerifiedBy::Person, checks: vec![check(ok)] };
+            Body::Verified(verification).status()
+        };
+        assert_eq!((of(true).code, of(true).severity), (Body::VERIFIED, Severity::Info));
+        assert_eq!(of(false).severity, Severity::Warning);
+        assert!(of(false).text.contains("disk (3 bytes are free)"), "{}", of(false).text);
     }
 
     #[test]

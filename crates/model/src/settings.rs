@@ -2,16 +2,21 @@
 //!
 //! One table; the documentation of `muster describe settings`, the check of a change, and the value
 //! that a device or site acts on all come from it.
+//!
+//! Most settings are lengths of time. Some may be `off`, some are nothing but `on` or `off`; documents
+//! carry these as lengths too ([`OFF`], [`ON`]), because release 0.1 reads nothing else.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::period::Period;
+use crate::period::{NotAPeriod, Period};
 
 macro_rules! settings {
     ($($(#[$doc:meta])* $variant:ident = $name:literal, $default:expr, $most:expr, $text:literal;)*) => {
-        /// A setting. Each is a length of time from one second (DESIGN: "down to 1 s") up.
+        /// A setting. A length of time is one second at least (DESIGN: "down to 1 s").
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Setting { $(#[doc = $text] $variant,)* }
 
@@ -66,16 +71,106 @@ settings! {
         "how long a restart that was begun may take: then the restart command is tried again, and a program that restarts the machine itself is judged without a restart";
     TermGrace = "termGrace", Period::secs(10), Period::hours(1),
         "how long a program has between TERM and KILL";
+    VerifyEvery = "verifyEvery", Period::days(30), Period::days(3650),
+        "how often a device verifies its agent; it only reads, and `off` leaves it to people";
+    SoftwareDistribution = "softwareDistribution", ON, ON,
+        "whether devices fetch and run what is advertised; `off` lets what runs end and starts nothing";
 }
 
-/// The least value of any setting.
+/// The least length of time that a setting can be.
 pub const SETTING_LEAST: Period = Period::secs(1);
+/// How documents carry `off`.
+const OFF: Period = Period::secs(0);
+/// How documents carry `on`.
+const ON: Period = SETTING_LEAST;
+
+/// What a setting can be set to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A length of time.
+    Length,
+    /// A length of time, or `off`.
+    LengthOrOff,
+    /// `on` or `off`.
+    Switch,
+}
+
+/// What a setting is set to, as people write it: `10m`, `on`, `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A length of time.
+    Length(Period),
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+impl From<Period> for Value {
+    fn from(length: Period) -> Self {
+        Value::Length(length)
+    }
+}
+
+impl FromStr for Value {
+    type Err = NotAPeriod;
+    fn from_str(text: &str) -> Result<Self, NotAPeriod> {
+        match text.trim() {
+            "on" => Ok(Value::On),
+            "off" => Ok(Value::Off),
+            length => length.parse().map(Value::Length),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::Length(length) => length.fmt(f),
+            Value::On => f.write_str("on"),
+            Value::Off => f.write_str("off"),
+        }
+    }
+}
+
+crate::text_serde!(Value);
+
+impl Setting {
+    fn kind(self) -> Kind {
+        match self {
+            Setting::VerifyEvery => Kind::LengthOrOff,
+            Setting::SoftwareDistribution => Kind::Switch,
+            _ => Kind::Length,
+        }
+    }
+
+    /// What people may set it to.
+    pub fn range(self) -> String {
+        match self.kind() {
+            Kind::Length => format!("{SETTING_LEAST} to {}", self.most()),
+            Kind::LengthOrOff => format!("{SETTING_LEAST} to {}, or off", self.most()),
+            Kind::Switch => "on or off".to_owned(),
+        }
+    }
+
+    /// A length that a document carries, as people write it.
+    fn read(self, carried: Period) -> Value {
+        match (self.kind(), carried) {
+            (Kind::LengthOrOff | Kind::Switch, OFF) => Value::Off,
+            (Kind::Switch, _) => Value::On,
+            (_, length) => Value::Length(length),
+        }
+    }
+}
 
 /// Settings that differ from their defaults, by name. A name that this version does not know is kept
 /// and passed on: a newer site may talk to an older agent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Settings(BTreeMap<String, Period>);
+
+/// All defaults: what holds before a site has said anything.
+pub static DEFAULTS: Settings = Settings(BTreeMap::new());
 
 /// Why a change of settings is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -84,34 +179,56 @@ pub enum SettingRefused {
     #[error("no setting is called `{0}`; `muster describe settings` lists them")]
     Unknown(String),
     /// Outside its range.
-    #[error("{name} is {value}; allowed are {SETTING_LEAST} to {most}")]
+    #[error("{name} is {value}; allowed is {range}")]
     OutOfRange {
         /// The setting.
         name: &'static str,
         /// What was asked for.
-        value: Period,
-        /// Its largest value.
-        most: Period,
+        value: Value,
+        /// What may be asked for ([`Setting::range`]).
+        range: String,
     },
 }
 
 impl Settings {
-    /// The value that holds.
+    /// The length of time that holds. Of a setting that may be off: [`Settings::interval`].
     pub fn get(&self, setting: Setting) -> Period {
         self.0.get(setting.name()).copied().unwrap_or(setting.default())
     }
 
+    /// The length of time that holds; `None` if it is off.
+    pub fn interval(&self, setting: Setting) -> Option<Period> {
+        (self.value(setting) != Value::Off).then(|| self.get(setting))
+    }
+
+    /// Whether a setting is on: anything but off.
+    pub fn is_on(&self, setting: Setting) -> bool {
+        self.value(setting) != Value::Off
+    }
+
+    /// The value that holds, as people write it.
+    pub fn value(&self, setting: Setting) -> Value {
+        setting.read(self.get(setting))
+    }
+
     /// Changes one.
-    pub fn set(&mut self, name: &str, value: Period) -> Result<(), SettingRefused> {
+    pub fn set(&mut self, name: &str, value: impl Into<Value>) -> Result<(), SettingRefused> {
+        let value = value.into();
         let setting = Setting::ALL
             .iter()
             .find(|setting| setting.name() == name)
             .ok_or_else(|| SettingRefused::Unknown(name.to_owned()))?;
-        if !(SETTING_LEAST..=setting.most()).contains(&value) {
-            let (name, most) = (setting.name(), setting.most());
-            return Err(SettingRefused::OutOfRange { name, value, most });
-        }
-        self.0.insert(name.to_owned(), value);
+        let carried = match (setting.kind(), value) {
+            (Kind::LengthOrOff | Kind::Switch, Value::Off) => Some(OFF),
+            (Kind::Switch, Value::On) => Some(ON),
+            (Kind::Length | Kind::LengthOrOff, Value::Length(length)) => {
+                (SETTING_LEAST..=setting.most()).contains(&length).then_some(length)
+            }
+            _ => None,
+        };
+        let (name, range) = (setting.name(), setting.range());
+        let carried = carried.ok_or(SettingRefused::OutOfRange { name, value, range })?;
+        self.0.insert(name.to_owned(), carried);
         Ok(())
     }
 
@@ -148,5 +265,37 @@ mod tests {
         assert!(settings.set("pollwait", Period::secs(1)).is_err());
         settings.set("pollWait", Period::secs(1)).unwrap();
         assert_eq!(settings.get(Setting::PollWait), Period::secs(1));
+    }
+
+    #[test]
+    fn off_is_for_settings_that_say_so_and_a_switch_has_no_length() {
+        let mut settings = Settings::default();
+        let refused = |settings: &mut Settings, name, text: &str| {
+            settings.set(name, text.parse::<Value>().unwrap()).unwrap_err().to_string()
+        };
+        let said = refused(&mut settings, "pollWait", "off");
+        assert_eq!(said, "pollWait is off; allowed is 1s to 15m");
+        let said = refused(&mut settings, "verifyEvery", "0s");
+        assert_eq!(said, "verifyEvery is 0s; allowed is 1s to 3650d, or off");
+        let said = refused(&mut settings, "softwareDistribution", "1s");
+        assert_eq!(said, "softwareDistribution is 1s; allowed is on or off");
+        settings.set("verifyEvery", Value::Off).unwrap();
+        settings.set("softwareDistribution", Value::Off).unwrap();
+        assert_eq!(settings.interval(Setting::VerifyEvery), None);
+        assert!(!settings.is_on(Setting::SoftwareDistribution));
+        // What release 0.1 reads, and what a device that says `on` lays over its site's `off`.
+        let carried = serde_json::to_string(&settings).unwrap();
+        assert_eq!(carried, r#"{"softwareDistribution":"0s","verifyEvery":"0s"}"#);
+        let mut own = Settings::default();
+        own.set("softwareDistribution", Value::On).unwrap();
+        assert!(settings.overlaid(&own).is_on(Setting::SoftwareDistribution));
+    }
+
+    #[test]
+    fn values_are_shown_as_people_write_them() {
+        let settings = Settings::default();
+        assert_eq!(settings.value(Setting::SoftwareDistribution).to_string(), "on");
+        assert_eq!(settings.value(Setting::VerifyEvery).to_string(), "30d");
+        assert_eq!(settings.interval(Setting::VerifyEvery), Some(Period::days(30)));
     }
 }

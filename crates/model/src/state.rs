@@ -178,6 +178,8 @@ reasons! {
         Restart = "restart",
         /// A paused component.
         Paused = "paused",
+        /// A component that the site has switched off.
+        SwitchedOff = "switched-off",
         /// A maintenance window with room for the run.
         Window = "window",
         /// The end of a freeze.

@@ -220,6 +220,15 @@ pub(crate) enum AgentCommand {
         #[command(flatten)]
         format: Format,
     },
+    /// Look at everything the agent keeps, and change nothing: beside a running agent, or without one.
+    /// Exits 1 if something is not as it should be; the site is told by the agent.
+    Verify {
+        /// The agent's folder.
+        #[arg(long)]
+        data: PathBuf,
+        #[command(flatten)]
+        format: Format,
+    },
     /// What is advertised to this device, and where it stands; start it or put it off.
     Software(Software),
     /// Start what is advertised: an available program, or a mandatory one before its time.

@@ -5,6 +5,7 @@
 //! writes, then carry out the effects. Everything can end between any two of its steps.
 
 mod calls;
+mod maintenance;
 mod person;
 mod restart;
 mod run;
@@ -220,6 +221,7 @@ impl Device {
         let found = self.found_runs(core);
         let zone = crate::hours::zone_of(self.index);
         self.tell(core, number, Input::Started { boot, facts, zone, seed, found });
+        self.tell(core, number, Input::Paused { paused: false });
         self.tell(core, number, Input::RestartAble(self.restarts_itself));
         self.tell_sessions(core);
     }

@@ -207,6 +207,7 @@ fn settings(dice: &mut Dice) -> Settings {
     set("contentRetryMost", &[MINUTE, 15 * MINUTE]);
     set("keepRelieved", &[HOUR, 35 * 24 * HOUR]);
     set("progressEvery", &[10 * SECOND]);
+    set("verifyEvery", &[MINUTE, HOUR, 30 * 24 * HOUR]);
     settings
 }
 

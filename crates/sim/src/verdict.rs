@@ -95,7 +95,8 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
             .devices
             .get(&device.id)
             .is_none_or(|row| row.device.admission == Admission::Retired);
-        if retired || core.truth.destroyed.contains(&(device.index, key.clone())) {
+        let destroyed = core.truth.destroyed.contains(&(device.index, key.clone()));
+        if retired || destroyed || let_go(core, device, &key) {
             continue;
         }
         if let State::Superseded { .. } = row.state {
@@ -127,6 +128,18 @@ fn is_of_several(core: &Core, store: &Store, key: &Key) -> bool {
     software.is_some_and(|software| software.program.depends_on.is_some())
 }
 
+/// Whether a restored site cannot hear of it any more: of a rule's old occurrences that have ended, a
+/// device keeps the newest and those whose messages it keeps (`keepRelieved`).
+fn let_go(core: &Core, device: &Device, key: &DeviceKey) -> bool {
+    let known = &device.journal.durable().obligations;
+    let is_later = |other: &DeviceKey| {
+        other.advertisement == key.advertisement
+            && other.occurrence.assignment == key.occurrence.assignment
+            && other.occurrence.n > key.occurrence.n
+    };
+    core.truth.restored && !known.contains_key(key) && known.keys().any(is_later)
+}
+
 /// Every execution stands in the accounts.
 fn compare_execution(core: &mut Core, devices: &[Device], site: &Site, execution: &Execution) {
     let Some(device) = devices.get(execution.device) else { return };
@@ -141,7 +154,7 @@ fn compare_execution(core: &mut Core, devices: &[Device], site: &Site, execution
     };
     // A restored site may never have heard of the advertisement: then its messages are set aside.
     let unknown = core.truth.restored && !store.is_targeted(&key);
-    if retired || destroyed || unknown {
+    if retired || destroyed || unknown || let_go(core, device, &execution.key) {
         return;
     }
     let recorded = store.rows.get(&key).map_or(0, |row| row.attempt);

@@ -17,13 +17,18 @@ fn check(from: u64, to: u64) -> Report {
     report
 }
 
+/// Worlds in which a branch fires that is rarer than one in 300: a lost disk whose account names a run.
+const RAREST: [u64; 1] = [913];
+
 /// Rare branches are demanded of the first worlds only, so that the rest can run beside them.
 #[test]
 fn the_first_300_worlds_break_nothing_and_every_rare_branch_fires() {
     let report = check(0, 300);
     assert!(report.executions > 1_000, "worlds in which little runs prove little");
-    let never = report.seen.never();
-    assert!(never.is_empty(), "never fired in 300 worlds: {never:?}");
+    let mut seen = report.seen;
+    RAREST.into_iter().for_each(|seed| seen.add(&check(seed, seed + 1).seen));
+    let never = seen.never();
+    assert!(never.is_empty(), "never fired in 300 worlds and {RAREST:?}: {never:?}");
 }
 
 #[test]

@@ -12,12 +12,14 @@ use muster_model::message::RunId;
 use muster_model::period::Period;
 use muster_model::policy::{Order, PinnedProgram};
 use muster_model::state::{Evidence, EvidenceKind, Rule, State, Waiting};
+use muster_model::verification::Check;
 use muster_model::window::Window;
 use muster_model::wire::device::{Account, AccountEntry};
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::input::{ContentNews, Ending, Exit, Found, Input, RestartTry, RunEvidence, RunResult};
+use crate::maintenance::{Fault, Findings};
 use crate::saved::Saved;
 use crate::sometimes::{Branch, Fired};
 use crate::step::Effect;
@@ -250,6 +252,27 @@ impl World {
         Input::Content { manifest, news }
     }
 
+    /// Somebody asks for a verification, it comes to something, or something was mended or was not.
+    fn maintenance_news(&mut self, a: u8, n: u16) -> Input {
+        let manifests: Vec<Digest> = self.agent.contents.keys().copied().collect();
+        let mut faults = vec![Fault::FolderMissing { folder: "runs".into() }];
+        faults.extend(manifests.into_iter().map(|manifest| Fault::Content { manifest }));
+        let check = Check {
+            name: "x".into(),
+            ok: n.is_multiple_of(2),
+            detail: String::new(),
+            remedy: String::new(),
+        };
+        match a % 4 {
+            1 => Input::Asked(Request::Verify),
+            2 => Input::Verified(Findings { checks: vec![check], faults: vec![pick(&faults, n)] }),
+            _ => Input::Repaired {
+                fault: faults.swap_remove(0),
+                failed: n.is_multiple_of(4).then(String::new),
+            },
+        }
+    }
+
     /// The shell gets on with what it was told to do.
     fn answer_some(&mut self, n: u16) {
         self.answers.endless = n.is_multiple_of(2);
@@ -265,7 +288,8 @@ impl World {
         let some_key = key(1 + u128::from(a % 3));
         let input = match kind % KINDS {
             26.. => return self.answer_some(n),
-            24 => restart_news(n),
+            24 if a % 4 == 0 => restart_news(n),
+            24 => self.maintenance_news(a, n),
             25 => user_news(a, n),
             0 => return self.random_policy(a, n),
             1 => return self.restart(),

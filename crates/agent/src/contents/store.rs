@@ -97,6 +97,11 @@ impl Store {
         Ok(Self { dir, quota, writing: Mutex::new(()) })
     }
 
+    /// The store in a folder that may be missing, to look at.
+    pub(super) fn at(dir: PathBuf) -> Self {
+        Self { dir, quota: None, writing: Mutex::new(()) }
+    }
+
     /// What is in the object's file, `None` if there is none or it has more than `max` bytes. The
     /// caller compares the digest.
     pub(super) fn read(&self, object: Digest, max: u64) -> Result<Option<Vec<u8>>, StoreError> {

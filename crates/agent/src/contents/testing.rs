@@ -16,11 +16,11 @@ use muster_model::sign::PrivateKey;
 
 use super::{FetchError, ObjectSource};
 
-pub(super) type Objects = BTreeMap<Digest, Vec<u8>>;
+pub(crate) type Objects = BTreeMap<Digest, Vec<u8>>;
 
 /// What a source does to what it is asked for.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Alter,
     Truncate,
     Lengthen,
@@ -31,26 +31,26 @@ pub(super) enum Fault {
 
 /// An access point in memory.
 #[derive(Default)]
-pub(super) struct Source {
-    pub(super) objects: Objects,
-    pub(super) faults: Mutex<BTreeMap<Digest, Fault>>,
-    pub(super) all: Option<Fault>,
-    pub(super) asked: Mutex<Vec<Digest>>,
-    pub(super) under_way: AtomicUsize,
-    pub(super) most_under_way: AtomicUsize,
+pub(crate) struct Source {
+    pub(crate) objects: Objects,
+    pub(crate) faults: Mutex<BTreeMap<Digest, Fault>>,
+    pub(crate) all: Option<Fault>,
+    pub(crate) asked: Mutex<Vec<Digest>>,
+    pub(crate) under_way: AtomicUsize,
+    pub(crate) most_under_way: AtomicUsize,
 }
 
 impl Source {
-    pub(super) fn of(objects: &Objects) -> Self {
+    pub(crate) fn of(objects: &Objects) -> Self {
         Self { objects: objects.clone(), ..Self::default() }
     }
 
-    pub(super) fn fault(self, object: Digest, fault: Fault) -> Self {
+    pub(crate) fn fault(self, object: Digest, fault: Fault) -> Self {
         self.faults.lock().unwrap().insert(object, fault);
         self
     }
 
-    pub(super) fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }
@@ -80,7 +80,7 @@ impl ObjectSource for Source {
 }
 
 /// `bytes` bytes that do not compress and differ with `seed` (splitmix64).
-pub(super) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
+pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut state = seed;
     let mut next = move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -92,11 +92,11 @@ pub(super) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     std::iter::repeat_with(move || next().to_le_bytes()).flatten().take(bytes).collect()
 }
 
-pub(super) fn publisher() -> PrivateKey {
+pub(crate) fn publisher() -> PrivateKey {
     PrivateKey::from_seed([1; 32])
 }
 
-pub(super) fn trust() -> Trust {
+pub(crate) fn trust() -> Trust {
     let ada = Publisher { name: Name::new("ada").unwrap(), key: publisher().public() };
     let first = TrustDocument::first(ada).unwrap().sign(&publisher());
     match Trust::unpinned().accept(&first).unwrap() {
@@ -106,17 +106,17 @@ pub(super) fn trust() -> Trust {
 }
 
 /// A package of a script, a folder that only its owner enters, a link, and `big` as a file.
-pub(super) struct Package {
-    pub(super) pinned: PinnedPackage,
-    pub(super) objects: Objects,
+pub(crate) struct Package {
+    pub(crate) pinned: PinnedPackage,
+    pub(crate) objects: Objects,
 }
 
 impl Package {
-    pub(super) fn of(name: &str, big: &[u8]) -> Self {
+    pub(crate) fn of(name: &str, big: &[u8]) -> Self {
         Self::signed_by(&publisher(), name, big)
     }
 
-    pub(super) fn signed_by(key: &PrivateKey, name: &str, big: &[u8]) -> Self {
+    pub(crate) fn signed_by(key: &PrivateKey, name: &str, big: &[u8]) -> Self {
         let mut objects = Objects::new();
         let mut tree = TreeBuilder::new(|object, bytes: &[u8]| {
             objects.insert(object, bytes.to_vec());
@@ -142,7 +142,7 @@ impl Package {
     }
 
     /// The objects without the manifest, the largest first.
-    pub(super) fn chunks(&self) -> Vec<Digest> {
+    pub(crate) fn chunks(&self) -> Vec<Digest> {
         let mut chunks: Vec<_> = self.objects.iter().collect();
         chunks.retain(|(object, _)| **object != self.pinned.manifest);
         chunks.sort_by_key(|(_, bytes)| std::cmp::Reverse(bytes.len()));
@@ -150,7 +150,7 @@ impl Package {
     }
 }
 
-pub(super) fn pin(name: Name, signed: &SignedManifest) -> PinnedPackage {
+pub(crate) fn pin(name: Name, signed: &SignedManifest) -> PinnedPackage {
     let signatures = signed.signatures.iter();
     PinnedPackage {
         name,

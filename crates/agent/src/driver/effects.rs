@@ -40,6 +40,8 @@ impl Driver {
             Effect::Arm(launch) => self.prepare(launch),
             Effect::Inspect(run) => self.inspect(run),
             Effect::Restart => self.restart_machine(),
+            Effect::Verify => self.verify(),
+            Effect::Repair(fault) => self.repair(fault),
             Effect::Stop(run) => self.stop(run),
             Effect::Clean(run) => self.clean(run),
             Effect::Discard(run) => self.discard(run),

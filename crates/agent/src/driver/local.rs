@@ -13,6 +13,7 @@ use super::content::DETECT_DIR;
 use crate::components;
 use crate::contents::remove_copy;
 use crate::nearby::Place;
+use crate::program;
 use crate::requests;
 use crate::run_folder::{self, RunFolder};
 
@@ -26,6 +27,11 @@ impl Driver {
         if paused != self.paused {
             self.paused = paused;
             return Some(Input::Paused { paused });
+        }
+        let replaced = program::is_replaced();
+        if replaced != self.upgrade_waits {
+            self.upgrade_waits = replaced;
+            return Some(Input::UpgradeWaits(replaced));
         }
         let users = self.setup.sessions.users();
         if users != self.users {

@@ -37,6 +37,7 @@ fn memory(head: u64, chain: Digest) -> Memory {
         boot: BootId("b".into()),
         facts: Facts::default(),
         awaits_account: false,
+        maintenance: Default::default(),
     }
 }
 

@@ -106,7 +106,7 @@ fn the_view_has_the_shape_that_scripts_read() {
         ("/outbox/length", 1.into()),
         ("/outbox/oldest", "2027-01-15T08:00:00Z".into()),
         ("/components/0/name", "software-distribution".into()),
-        ("/components/0/state", "running".into()),
+        ("/components/0/state", "install-pending".into()),
         ("/obligations", serde_json::json!([])),
     ] {
         assert_eq!(json.pointer(pointer), Some(&value), "{pointer} of {json:#}");

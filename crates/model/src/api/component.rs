@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 pub struct ComponentState {
     /// Its name.
     pub name: String,
-    /// `running` or `paused`.
+    /// Of a site's: `running` or `paused`. Of an agent's: [`crate::component::ComponentState`].
     pub state: String,
+    /// Why it stands there, where that is not the word itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What it does, and what waits while it is paused.
     pub description: String,
 }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use muster_model::api::{ComponentState, Page, SiteView};
+use muster_model::component::{Component, INVENTORY, SOFTWARE_DISTRIBUTION};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Query, segment};
@@ -36,10 +37,10 @@ pub(crate) async fn command(
 
 fn show(items: Vec<ComponentState>, format: Format) -> Outcome {
     answer(format.output, &Page { items, next: None }, |page| {
-        let rows = page
-            .items
-            .iter()
-            .map(|one| [one.name.clone(), one.state.clone(), one.description.clone()]);
+        let rows = page.items.iter().map(|one| {
+            let reason = one.reason.as_ref().map_or(String::new(), |why| format!("({why})"));
+            [one.name.clone(), one.state.clone() + &reason, one.description.clone()]
+        });
         table(&["component", "state", "what it does"], rows);
     })
 }
@@ -55,15 +56,23 @@ async fn list(data: &Path) -> Outcome<Vec<ComponentState>> {
     match role::of(data)? {
         Role::Site => muster_site::component_states(data).tried(tried),
         Role::Agent => {
-            let paused = muster_agent::components::paused(data).tried(tried)?;
-            let state = |name: &str| ComponentState {
-                name: name.to_owned(),
-                state: if paused.contains(name) { "paused" } else { "running" }.to_owned(),
-                description: "fetches and runs what is advertised; paused: nothing new starts"
-                    .to_owned(),
-            };
-            Ok(muster_agent::components::ALL.into_iter().map(state).collect())
+            let found = muster_agent::status::component_states(data).tried(tried)?;
+            Ok(found.iter().map(of_agent).collect())
         }
+    }
+}
+
+fn of_agent(component: &Component) -> ComponentState {
+    let description = match component.name.as_str() {
+        SOFTWARE_DISTRIBUTION => "fetches and runs what is advertised; paused: nothing new starts",
+        INVENTORY => "tells the site what is on the device",
+        _ => "",
+    };
+    ComponentState {
+        name: component.name.clone(),
+        state: component.state.word().to_owned(),
+        reason: component.state.reason().map(str::to_owned),
+        description: description.to_owned(),
     }
 }
 

@@ -17,3 +17,4 @@ pub(crate) mod publisher;
 pub(crate) mod query;
 pub(crate) mod site;
 pub(crate) mod software;
+pub(crate) mod verify;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use muster_model::api::{ApplyAnswer, ApplyRequest, DeviceView, Page, RenameRequest};
 use muster_model::collection::ALL;
 use muster_model::object::{Kind, Object};
-use muster_model::settings::{SETTING_LEAST, Setting};
+use muster_model::settings::{SETTING_LEAST, Setting, Settings};
 use serde_json::Value;
 
 use crate::api::{Api, Query};
@@ -250,12 +250,14 @@ pub(crate) async fn describe(api: Option<&Api>, args: args::Describe) -> Outcome
 }
 
 fn describe_settings(output: Output) -> Outcome {
+    let by_default = Settings::default();
     let rows: Vec<Value> = Setting::ALL
         .iter()
         .map(|setting| {
             serde_json::json!({
-                "name": setting.name(), "default": setting.default(), "least": SETTING_LEAST,
-                "most": setting.most(), "description": setting.text(),
+                "name": setting.name(), "default": by_default.value(*setting),
+                "least": SETTING_LEAST, "most": setting.most(), "range": setting.range(),
+                "description": setting.text(),
             })
         })
         .collect();
@@ -263,8 +265,8 @@ fn describe_settings(output: Output) -> Outcome {
         let rows = Setting::ALL.iter().map(|setting| {
             [
                 setting.name().to_owned(),
-                setting.default().to_string(),
-                format!("{SETTING_LEAST} to {}", setting.most()),
+                by_default.value(*setting).to_string(),
+                setting.range(),
                 setting.text().to_owned(),
             ]
         });

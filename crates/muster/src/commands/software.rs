@@ -74,6 +74,7 @@ pub(crate) fn install(data: &Path, name: &str, waiting: Waiting) -> Outcome {
         Promise::StartsAfter(why) => format!("{name} starts when this is over: waiting({why})"),
         Promise::Runs => format!("{name} has been started already"),
         Promise::PutOff { until } => format!("{name} starts {until}"),
+        Promise::Verifies => "the agent verifies itself".to_owned(),
     });
     match waiting.wait {
         true => await_end(data, name, advertisement, waiting.timeout),

@@ -14,6 +14,7 @@ mod disk;
 mod failpoint;
 mod follow;
 mod inputs;
+mod maintenance;
 mod memory;
 mod objects;
 mod orders;

@@ -124,6 +124,8 @@ impl Device {
             Effect::Arm(launch) => return self.arm(core, *launch),
             Effect::Inspect(run) => self.inspect(core, run),
             Effect::Restart => self.order_restart(core),
+            Effect::Verify => self.verify(core),
+            Effect::Repair(fault) => self.repair(core, fault),
             Effect::Stop(run) => self.stop(core, run),
             Effect::Clean(run) => self.clean(core, run),
             Effect::Discard(run) => self.discard(core, run),

@@ -162,9 +162,12 @@ impl Taking {
                 }
                 Ok(late)
             }
-            Body::PolicyRefused { .. } | Body::MemoryLost { .. } | Body::Dropped { .. } => {
-                Ok(false)
-            }
+            Body::PolicyRefused { .. }
+            | Body::MemoryLost { .. }
+            | Body::Dropped { .. }
+            | Body::Verified(_)
+            | Body::Repair(_)
+            | Body::Components { .. } => Ok(false),
         }
     }
 

@@ -66,6 +66,7 @@ pub fn set_component(data: &Path, name: &str, pause: bool) -> Result<(), Compone
 
 fn states(paused: &BTreeSet<String>) -> Vec<ComponentState> {
     let state = |one: Component| ComponentState {
+        reason: None,
         name: one.name().to_owned(),
         state: if paused.contains(one.name()) { "paused" } else { "running" }.to_owned(),
         description: one.description().to_owned(),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use muster_model::api::{DeviceView, GapView, Page, StreamView};
+use muster_model::api::{DeviceView, GapView, Page, StreamView, VerifiedView};
 use muster_model::id::DeviceId;
+use muster_model::message::{Body, Message};
 use muster_model::name::Name;
 use muster_model::policy::Order;
 use muster_site_core::decision::{Decision, decide, merged};
@@ -40,7 +41,19 @@ impl App {
         let mut read = self.db.read().await?;
         let row = read.device_load(id).await?.ok_or_else(unknown)?;
         let mut found = views(&mut read, vec![row]).await?;
-        Ok(found.pop().ok_or_else(unknown)?)
+        let mut found = found.pop().ok_or_else(unknown)?;
+        if let Some(Message { body: Body::Components { components }, .. }) =
+            newest(&mut read, id, Body::COMPONENTS).await?
+        {
+            found.components = components;
+        }
+        if let Some(Message { body: Body::Verified(verification), trusted, .. }) =
+            newest(&mut read, id, Body::VERIFIED).await?
+        {
+            let ok = verification.is_ok();
+            found.verified = Some(VerifiedView { at: trusted, ok, found: verification });
+        }
+        Ok(found)
     }
 
     /// Admits a device that waits, or clears a suspicion.
@@ -235,7 +248,15 @@ fn view(
         last_contact: contact.map(|contact| contact.at),
         waiting,
         streams: streams.collect(),
+        components: Vec::new(),
+        verified: None,
     }
+}
+
+/// The newest message of that number; `None` too for one that this version cannot read.
+async fn newest(read: &mut Read, device: DeviceId, code: u16) -> Outcome<Option<Message>> {
+    let row = read.message_newest(device, code).await?;
+    Ok(row.and_then(|row| serde_json::from_str(&row.body).ok()))
 }
 
 /// No such device.

@@ -7,9 +7,8 @@ use muster_model::collection::ALL;
 use muster_model::id::CollectionId;
 use muster_model::name::Name;
 use muster_model::object::Kind as ObjectKind;
-use muster_model::period::Period;
 use muster_model::policy::Order;
-use muster_model::settings::{Setting, Settings};
+use muster_model::settings::{Setting, Settings, Value};
 
 use super::change::{About, Change, Code};
 use super::error::{Outcome, Refusal};
@@ -41,7 +40,7 @@ impl App {
     }
 
     /// Every setting with the value that holds.
-    pub(crate) async fn settings_view(&self) -> Outcome<BTreeMap<&'static str, Period>> {
+    pub(crate) async fn settings_view(&self) -> Outcome<BTreeMap<&'static str, Value>> {
         let mut read = self.db.read().await?;
         let site = site_row(&mut read).await?;
         Ok(values(&site.settings))
@@ -51,8 +50,8 @@ impl App {
     pub(crate) async fn settings_change(
         &self,
         who: &Who,
-        changes: BTreeMap<String, Period>,
-    ) -> Outcome<BTreeMap<&'static str, Period>> {
+        changes: BTreeMap<String, Value>,
+    ) -> Outcome<BTreeMap<&'static str, Value>> {
         let mut change = Change::begin(self, who).await?;
         let mut site = site_row(&mut change.tx).await?;
         let before = site.settings.clone();
@@ -116,6 +115,6 @@ pub(crate) async fn all_collection(read: &mut Read) -> Outcome<CollectionId> {
     Ok(CollectionId(found.id))
 }
 
-fn values(settings: &Settings) -> BTreeMap<&'static str, Period> {
-    Setting::ALL.iter().map(|setting| (setting.name(), settings.get(*setting))).collect()
+fn values(settings: &Settings) -> BTreeMap<&'static str, Value> {
+    Setting::ALL.iter().map(|setting| (setting.name(), settings.value(*setting))).collect()
 }

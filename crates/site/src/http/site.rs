@@ -7,7 +7,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use http::Method;
 use muster_model::api::{Finding, Page, SiteView, TrustView};
-use muster_model::period::Period;
+use muster_model::settings;
 use muster_site_core::roles::Action;
 use serde::Deserialize;
 use serde_json::Value;
@@ -72,21 +72,21 @@ async fn view(State(app): Site) -> Outcome<Answer<SiteView>> {
     Ok(Answer(app.site_view().await?))
 }
 
-async fn settings(State(app): Site) -> Outcome<Answer<BTreeMap<&'static str, Period>>> {
+async fn settings(State(app): Site) -> Outcome<Answer<BTreeMap<&'static str, settings::Value>>> {
     Ok(Answer(app.settings_view().await?))
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SettingsChange {
-    changes: BTreeMap<String, Period>,
+    changes: BTreeMap<String, settings::Value>,
 }
 
 async fn change(
     State(app): Site,
     By(who): By,
     Json(SettingsChange { changes }): Json<SettingsChange>,
-) -> Outcome<Answer<BTreeMap<&'static str, Period>>> {
+) -> Outcome<Answer<BTreeMap<&'static str, settings::Value>>> {
     Ok(Answer(app.settings_change(&who, changes).await?))
 }
 

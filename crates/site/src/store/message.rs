@@ -138,6 +138,21 @@ impl Read {
         self.all(statement, message).await
     }
 
+    /// The newest message of a device with that number. Looks back through the device's messages until
+    /// it finds one: for one device at a time.
+    pub async fn message_newest(
+        &mut self,
+        device: DeviceId,
+        code: u16,
+    ) -> Result<Option<MessageRow>, StoreError> {
+        let statement = sql(
+            "message_newest",
+            "SELECT * FROM message WHERE device = $1 AND code = $2
+             ORDER BY incarnation DESC, sequence DESC LIMIT 1",
+        );
+        self.one(statement.bind(device).bind(code), message).await
+    }
+
     /// The messages of one stream in order, after `after`: what a check of the ledger replays.
     pub async fn message_replay(
         &mut self,

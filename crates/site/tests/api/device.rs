@@ -3,11 +3,14 @@
 use serde_json::json;
 
 use crate::harness::*;
+use muster_model::component::{Component, ComponentState, SOFTWARE_DISTRIBUTION};
 use muster_model::message::Body;
+use muster_model::verification::{Check, Verification, VerifiedBy};
 
 on_both!(
     a_copied_memory_is_noticed_and_held_and_overwrites_nothing,
-    a_poisoned_message_is_set_aside_and_its_neighbours_are_taken
+    a_poisoned_message_is_set_aside_and_its_neighbours_are_taken,
+    what_an_agent_found_of_itself_stands_at_its_device
 );
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,6 +62,36 @@ async fn a_copied_memory_is_noticed_and_held_and_overwrites_nothing(site: Site) 
     assert!(messages.contains("the one") && !messages.contains("the other"));
     site.post(&format!("/devices/{}/approve", device.id), json!({})).await.ok();
     assert!(device.policy().await.held.is_none());
+    site.verify().await;
+}
+
+async fn what_an_agent_found_of_itself_stands_at_its_device(site: Site) {
+    let token = site.token(json!({})).await;
+    let mut device = Device::enroll(&site, &token, "d1").await;
+    let path = format!("/devices/{}", device.id);
+    let found = site.get(&path).await.ok();
+    assert_eq!((found.get("components"), found.get("verified")), (None, None), "{found}");
+    let components = |state: ComponentState| Body::Components {
+        components: vec![Component { name: SOFTWARE_DISTRIBUTION.to_owned(), state }],
+    };
+    let verified = |ok: bool| {
+        let (name, detail, remedy) = ("disk".to_owned(), String::new(), String::new());
+        let checks = vec![Check { name, ok, detail, remedy }];
+        Body::Verified(Verification { by: VerifiedBy::Interval, checks })
+    };
+    device.say(components(ComponentState::Paused));
+    device.say(verified(true));
+    device.say(components(ComponentState::Installed));
+    device.say(verified(false));
+    device.say(Body::PolicyRefused { why: "something else".to_owned() });
+    device.send(1).await;
+    let found = site.get(&path).await.ok();
+    assert_eq!(found["components"][0]["state"], "installed", "the newest counts: {found}");
+    assert_eq!(found["verified"]["ok"], false, "{found}");
+    assert_eq!(found["verified"]["checks"][0]["name"], "disk", "{found}");
+    // Lists stay small.
+    let listed = site.get("/devices").await.ok();
+    assert_eq!(listed["items"][0].get("verified"), None, "{listed}");
     site.verify().await;
 }
 

@@ -1,0 +1,38 @@
+//! A device that looks at itself, finds damage now and then, and mends it or fails to.
+
+use muster_agent_core::input::Input;
+use muster_agent_core::maintenance::{Fault, Findings};
+use muster_model::verification::Check;
+
+use super::Device;
+use crate::core::Core;
+
+impl Device {
+    /// The look at the agent's own files. While the world is unkind it finds something damaged, be it
+    /// what a run uses.
+    pub(super) fn verify(&mut self, core: &mut Core) {
+        let mut faults = Vec::new();
+        if core.hindered() {
+            let software = core.scenario.software.len() as u64;
+            let which = core.dice.below(software.max(1)) as usize;
+            let damaged = core.scenario.software.get(which).map(|one| one.package.manifest);
+            faults.extend(damaged.map(|manifest| Fault::Content { manifest }));
+        }
+        if core.hindered() {
+            faults.push(Fault::FolderMissing { folder: "runs".to_owned() });
+        }
+        let check = Check {
+            name: "world".to_owned(),
+            ok: faults.is_empty(),
+            detail: format!("{} faults", faults.len()),
+            remedy: String::new(),
+        };
+        self.later(core, Input::Verified(Findings { checks: vec![check], faults }));
+    }
+
+    /// The repair of one of its files.
+    pub(super) fn repair(&mut self, core: &mut Core, fault: Fault) {
+        let failed = core.hindered().then(|| "not now".to_owned());
+        self.later(core, Input::Repaired { fault, failed });
+    }
+}
