@@ -5,7 +5,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test bench fmt lint
+.PHONY: help setup demo demo-stop test package lab bench fmt lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,17 @@ demo-stop: ## end what `make demo` started, and remove its folder
 
 test: ## all that CI runs
 	@scripts/test
+
+package: ## build the Debian package into target/package
+	@scripts/setup lab
+	@$(CARGO) build --release --locked --bin muster
+	@scripts/package "$(CARGO_TARGET_DIR)/release/muster" "$(CARGO_TARGET_DIR)/package"
+	@scripts/check-package "$$(ls -t "$(CARGO_TARGET_DIR)"/package/*.deb | head -n 1)"
+
+lab: ## real machines in qemu: the package, restarts, power cuts; 50 cuts
+	@scripts/setup lab
+	@$(CARGO) build --release --locked --bin muster
+	@lab/run packages restarts power:50
 
 bench: ## measure ingest, policy polls and memory, beside known peers
 	@scripts/setup

@@ -15,6 +15,7 @@
 mod content;
 mod effects;
 mod follow;
+mod isolation;
 mod launch;
 mod local;
 mod maintenance;
@@ -55,6 +56,7 @@ use crate::sessions::Sessions;
 use crate::shown::Shown;
 use crate::transport::Transport;
 use crate::trust_store::TrustStore;
+pub(crate) use isolation::Isolation;
 pub(crate) use packages::Packages;
 
 /// The longest sleep: the timer stands still while the machine sleeps, the deadlines do not.
@@ -72,6 +74,8 @@ pub(crate) struct Setup {
     pub(crate) data: PathBuf,
     /// The program that is started as a supervisor.
     pub(crate) supervisor: PathBuf,
+    /// How runs are kept apart from the agent.
+    pub(crate) isolation: Isolation,
     /// The clocks.
     pub(crate) clock: Clock,
     /// The device's name.
@@ -118,7 +122,7 @@ pub(crate) struct Driver {
     letters: mpsc::Receiver<Letter>,
     tasks: JoinSet<()>,
     fetches: BTreeMap<Digest, AbortHandle>,
-    /// Supervisors that this process started.
+    /// Supervisors that are this process's own children.
     supervisors: BTreeMap<RunId, u32>,
     facts: Facts,
     zone: TimeZone,

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::conditions::Conditions;
 use crate::config::{Config, ConfigError};
 use crate::contents::Contents;
-use crate::driver::{Driver, DriverError, Packages, Setup};
+use crate::driver::{Driver, DriverError, Isolation, Packages, Setup};
 use crate::env::Surroundings;
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::memory::{self, Memory, MemoryError};
@@ -251,6 +251,7 @@ fn set_up(
         name: identity.name,
         data,
         supervisor,
+        isolation: Isolation::of_this_machine(),
         clock,
         config,
         transport,

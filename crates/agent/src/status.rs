@@ -28,6 +28,7 @@ use muster_model::period::Period;
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::driver::Isolation;
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::journal::{Journal, JournalError};
 use crate::program::{ProgramFile, file_of};
@@ -39,8 +40,6 @@ use crate::{AgentFile, chain_of, components, outputs};
 /// One row of `agent software`: what is advertised to this device, and where it stands.
 pub type SoftwareRow = ObligationView;
 
-/// How runs are kept apart from the agent, on the ladder `unit`, `cgroup`, `session`.
-pub const ISOLATION: &str = "session";
 /// By how much the wall clock may differ from trusted time without being called wrong: less than
 /// anything but a log's reader notices.
 const CLOCK_OFF_LEAST: Duration = Duration::from_secs(5 * 60);
@@ -188,7 +187,7 @@ pub fn status(data: &Path) -> Result<StatusView, StatusError> {
         last_heard: view.last_heard,
         trusted_time: view.trusted_time,
         trust: trust(data, &mut trouble),
-        isolation: ISOLATION,
+        isolation: Isolation::of_this_machine().word(),
         windows: view.windows,
         outbox: view.outbox,
         certificate: certificate(&enrolment, &mut trouble),

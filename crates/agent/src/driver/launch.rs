@@ -11,8 +11,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 
 use muster_agent_core::input::{ContentNews, Input, RunEvidence};
@@ -22,6 +21,7 @@ use muster_host::publish;
 use muster_model::message::RunId;
 use muster_model::state::Waiting;
 
+use super::isolation::{Isolation, Supervisor};
 use super::{Driver, Setup};
 use crate::contents::{UnpackError, give_copy, let_through};
 use crate::env::{self, Purpose, RunPurpose};
@@ -64,7 +64,7 @@ impl Driver {
     pub(super) fn start_supervisor(&mut self, launch: &Launch, held: RunLock) -> Option<Input> {
         let folder = self.setup.folder_of(launch.run);
         failpoint::hit(Point::RunLaunch, When::Before);
-        let spawned = spawn(&self.setup, &folder, launch.launch, held);
+        let spawned = spawn(&self.setup, &folder, launch, held);
         failpoint::hit(Point::RunLaunch, When::After);
         let child = match spawned {
             Ok(child) => child,
@@ -74,8 +74,10 @@ impl Driver {
             }
         };
         tracing::info!(run = %launch.run, advertisement = %launch.advertisement_name,
-            attempt = launch.attempt, supervisor = child.id(), "started");
-        self.supervisors.insert(launch.run, child.id());
+            attempt = launch.attempt, child = child.id(), "started");
+        if self.setup.isolation == Isolation::Session {
+            self.supervisors.insert(launch.run, child.id());
+        }
         self.follow(launch.run, Some((child, launch.launch)));
         None
     }
@@ -205,12 +207,17 @@ async fn tell(mailbox: &Mailbox, launch: &Launch, unprepared: Unprepared) {
 
 /// Starts a supervisor with the run's lock as its standard input. It inherits this process's
 /// environment (its clock is the agent's) and nothing else; the program inherits neither.
-fn spawn(setup: &Setup, folder: &RunFolder, launch: u32, held: RunLock) -> io::Result<Child> {
-    Command::new(&setup.supervisor)
-        .arg0("muster")
-        .arg(supervisor::VERB)
-        .arg(folder.path())
-        .arg(launch.to_string())
+fn spawn(setup: &Setup, folder: &RunFolder, launch: &Launch, held: RunLock) -> io::Result<Child> {
+    let supervisor = Supervisor {
+        program: &setup.supervisor,
+        folder: folder.path(),
+        run: launch.run,
+        launch: launch.launch,
+        grace: launch.grace,
+        title: launch.advertisement_name.as_str(),
+    };
+    let mut command = setup.isolation.command(&supervisor);
+    command
         .current_dir("/")
         .stdin(held.into_file())
         .stdout(Stdio::null())

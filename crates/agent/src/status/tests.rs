@@ -102,7 +102,7 @@ fn the_view_has_the_shape_that_scripts_read() {
         ("/lastHeard", serde_json::Value::Null),
         ("/trust/number", 0.into()),
         ("/trust/pinned", false.into()),
-        ("/isolation", "session".into()),
+        ("/isolation", Isolation::of_this_machine().word().into()),
         ("/outbox/length", 1.into()),
         ("/outbox/oldest", "2027-01-15T08:00:00Z".into()),
         ("/components/0/name", "software-distribution".into()),
