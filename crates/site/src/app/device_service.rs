@@ -148,10 +148,11 @@ impl DeviceService {
             app.contacts.note(device, app.now(), Some((tag, revision)));
             return Ok(None);
         }
-        app.contacts.note(device, app.now(), None);
         let found = app.policy(device, held.map(|(tag, _)| tag)).await.map_err(told)?;
-        let SealedPolicy { tag, document } = found;
-        if known == Some(tag) {
+        let SealedPolicy { tag, revision, document } = found;
+        let is_known = known == Some(tag);
+        app.contacts.note(device, app.now(), is_known.then_some((tag, revision)));
+        if is_known {
             return Ok(None);
         }
         Ok(Some(DeviceReply::Tagged { tag, document }))

@@ -25,10 +25,11 @@ use crate::store::{DeviceRow, Read, SiteRow};
 /// a kilobyte and one for each advertisement.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A sealed policy and its tag.
+/// A sealed policy, its tag, and the revision that it was compiled of.
 #[derive(Clone, Debug)]
 pub(crate) struct SealedPolicy {
     pub(crate) tag: Digest,
+    pub(crate) revision: Revision,
     pub(crate) document: Bytes,
 }
 
@@ -81,15 +82,15 @@ impl App {
             return Ok(found);
         }
         let mut read = self.db.read().await?;
-        let (policy, revision) = self.compile(&mut read, device).await?;
+        let policy = self.compile(&mut read, device).await?;
         // Only what is of the newest revision is kept: see `PolicyCache::forget`.
-        if revision == self.index.revision() {
+        if policy.revision == self.index.revision() {
             self.policies.put(device, policy.clone());
         }
         Ok(policy)
     }
 
-    async fn compile(&self, read: &mut Read, id: DeviceId) -> Outcome<(SealedPolicy, Revision)> {
+    async fn compile(&self, read: &mut Read, id: DeviceId) -> Outcome<SealedPolicy> {
         let revision = read.revision_newest().await?;
         let site = site_row(read).await?;
         let device = read.device_load(id).await?.ok_or_else(unknown)?;
@@ -123,7 +124,7 @@ impl App {
         let sealed = Sealed::seal(&self.keys.signing, Domain::Policy, &policy);
         let sealed = sealed.tried("seal a policy")?;
         let document = serde_json::to_vec(&sealed).tried("write a policy")?.into();
-        Ok((SealedPolicy { tag, document }, revision))
+        Ok(SealedPolicy { tag, revision, document })
     }
 
     /// The occurrences that `rerun` opened for this device by name.

@@ -50,3 +50,25 @@ async fn what_one_process_is_told_the_other_serves() {
     assert_eq!(one.accounting(id).await["states"], json!({"succeeded": 1}));
     one.verify().await;
 }
+
+/// What is in memory may lag behind what the device was told by another process: that the device has the
+/// newest policy is noted all the same, long before its poll comes back empty.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_lags_notes_what_the_device_knows() {
+    let one = Site::on(Some(postgres().await)).await;
+    one.publish_hello().await;
+    let token = one.token(json!({})).await;
+    let mut device = Device::enroll(&one, &token, "d1").await;
+    let other = one.second_process().await;
+    let id = one.advertise("lab", &["d1"]).await;
+    let tag = device.policy().await.tag;
+    device.moved_to(&other);
+    assert_eq!(device.poll(Some(tag), Duration::ZERO).await, None);
+    let path = format!("/advertisements/{id}/why?device={}", device.id);
+    eventually(async || {
+        let why = other.get(&path).await.ok();
+        let steps = why["chain"].as_array().unwrap().clone();
+        steps.into_iter().find(|step| step["step"] == "policy" && step["verdict"] == "yes")
+    })
+    .await;
+}
