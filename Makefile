@@ -5,7 +5,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test package lab bench fmt lint
+.PHONY: help setup demo demo-stop test sim package lab bench fmt lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,14 @@ demo-stop: ## end what `make demo` started, and remove its folder
 
 test: ## all that CI runs
 	@scripts/test
+
+SEEDS ?= 100000
+NIGHTS ?= 5000
+
+sim: ## run $(SEEDS) simulated fleets through every fault, $(NIGHTS) through thirty nights each
+	@$(CARGO) build --release --locked -p muster-sim
+	@"$(CARGO_TARGET_DIR)/release/muster-sim" --seeds 0..$(SEEDS) --jobs "$$(nproc)"
+	@"$(CARGO_TARGET_DIR)/release/muster-sim" --world nightly --seeds 0..$(NIGHTS) --jobs "$$(nproc)"
 
 package: ## build the Debian package into target/package
 	@scripts/setup lab

@@ -168,7 +168,7 @@ impl Agent {
             checking: asked.is_some_and(|asked| asked.check.is_some()),
             cleared: asked.is_some_and(|asked| asked.cleared),
             #[cfg(feature = "planted")]
-            window_without_room: self.planted.window_without_room,
+            planted: self.planted,
         })
     }
 

@@ -81,9 +81,9 @@ pub(crate) struct Standing<'a> {
     pub(crate) checking: bool,
     /// The conditions were found clear by the input that is being handled.
     pub(crate) cleared: bool,
-    /// A planted bug: no window is asked for room.
+    /// Planted bugs.
     #[cfg(feature = "planted")]
-    pub(crate) window_without_room: bool,
+    pub(crate) planted: crate::planted::Planted,
 }
 
 /// What an obligation does next.
@@ -343,7 +343,10 @@ pub(crate) fn forbidden(standing: &Standing<'_>, offer: &Offer) -> Option<Waitin
             Waiting::StalePolicy,
         ),
     ];
-    said.into_iter().find(|(holds, _)| *holds).map(|(_, why)| why)
+    let said = said.into_iter().filter(|(holds, _)| *holds).map(|(_, why)| why);
+    #[cfg(feature = "planted")]
+    let said = said.filter(|why| !standing.planted.ignores(*why));
+    said.into_iter().next()
 }
 
 /// The last moment at which the device may act on `offer` without hearing from its site.

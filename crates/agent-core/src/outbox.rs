@@ -261,6 +261,11 @@ impl Outbox {
         Some(end.unwrap_or((self.before.through, self.before.chain)))
     }
 
+    /// Sends nothing before `until`.
+    pub(crate) fn put_off(&mut self, until: Elapsed) {
+        self.backoff.succeeded(until);
+    }
+
     /// Sends nothing up to `sequence` any more.
     pub(crate) fn skip_to(&mut self, sequence: Sequence) {
         self.sent = self.sent.max(sequence);

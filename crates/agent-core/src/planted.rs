@@ -4,8 +4,12 @@
 
 use std::time::Duration;
 
+use muster_model::state::Waiting;
+
 /// How old an unacknowledged outcome may get under [`Planted::outcome_time_limit`].
 pub(crate) const OUTCOME_TIME_LIMIT: Duration = Duration::from_secs(600);
+/// The pause after a failure under [`Planted::send_cycle_of_a_day`].
+pub(crate) const SEND_CYCLE: Duration = Duration::from_secs(23 * 3600);
 
 /// Which bugs are switched on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +24,31 @@ pub struct Planted {
     pub exit_record_cleaned_before_reported: bool,
     /// A window is asked whether it is open, not whether it has room for the run.
     pub window_without_room: bool,
+    /// A run that was cut short is followed by another one, whatever its author declared.
+    pub never_runs_again: bool,
+    /// A run that was cut short is taken for one that exited well.
+    pub cut_short_guessed: bool,
+    /// Held, halted, stopped: the orders are not asked before a start.
+    pub orders_ignored: bool,
+    /// A device that has not heard from its site for longer than `offlineFor` starts all the same.
+    pub stale_policy_ignored: bool,
+    /// A run does not wait for its turn.
+    pub two_at_once: bool,
+    /// Trusted time is what the wall clock says.
+    pub wall_clock_trusted: bool,
+    /// What could not be sent is tried again 23 hours later.
+    pub send_cycle_of_a_day: bool,
+}
+
+impl Planted {
+    /// Whether what forbids a start is not asked.
+    pub(crate) fn ignores(&self, why: Waiting) -> bool {
+        match why {
+            Waiting::Held | Waiting::Halted | Waiting::Stopped => self.orders_ignored,
+            Waiting::StalePolicy => self.stale_policy_ignored,
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]

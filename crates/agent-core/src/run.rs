@@ -5,6 +5,8 @@
 //! one. What an interrupted run may do then is its author's declared rule, never a guess.
 
 use muster_model::message::RunId;
+#[cfg(feature = "planted")]
+use muster_model::package::Rerun;
 use muster_model::settings::Setting;
 use muster_model::state::{Interruption, Rule, State, Waiting};
 
@@ -21,6 +23,10 @@ use crate::step::Effect;
 impl Agent {
     /// One run at a time: nobody has said that two installations get along.
     pub(crate) fn turn_free(&self) -> bool {
+        #[cfg(feature = "planted")]
+        if self.planted.two_at_once {
+            return true;
+        }
         !self.runs.values().any(|run| match self.stage_of(&run.key) {
             Some(Stage::Running { .. }) => true,
             // A run that was found again may wait for content that never comes.
@@ -52,6 +58,8 @@ impl Agent {
         if self.plant_early_clean(draft, run, &evidence) {
             return;
         }
+        #[cfg(feature = "planted")]
+        let evidence = self.plant_guess(evidence);
         match evidence {
             RunEvidence::Exited(exit) => self.exited(draft, &record, exit),
             RunEvidence::Alive if record.stopped => draft.effect(Effect::Stop(run)),
@@ -199,6 +207,10 @@ impl Agent {
         cause: Interruption,
     ) {
         let interrupted = State::Interrupted { cause };
+        #[cfg(feature = "planted")]
+        if self.planted.never_runs_again && run.program.rerun == Rerun::Never {
+            return self.retry(draft, run, interrupted, None, std::time::Duration::ZERO);
+        }
         match outcome::cut_short(&run.program, found, cause) {
             CutShort::Ended(outcome) => self.attempt_ends(draft, run, outcome, None),
             CutShort::Again if outcome::is_step(&run.program, cause) => {
@@ -249,6 +261,17 @@ impl Agent {
             self.held_back.push((run, seen.clone()));
         }
         early
+    }
+
+    /// Takes a run that was cut short for one that exited well.
+    fn plant_guess(&self, evidence: RunEvidence) -> RunEvidence {
+        match evidence {
+            RunEvidence::CutShort { .. } if self.planted.cut_short_guessed => {
+                let ending = Ending::Exited { code: 0 };
+                RunEvidence::Exited(Exit { ending, output: String::new(), result: None })
+            }
+            other => other,
+        }
     }
 
     /// Takes the evidence that the planted bug held back.

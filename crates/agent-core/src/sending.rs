@@ -116,6 +116,10 @@ impl Agent {
         if !self.outbox.failed(relieved, now, most, &mut self.jitter) {
             self.ignore("an answer to a batch that nobody waits for");
         }
+        #[cfg(feature = "planted")]
+        if self.planted.send_cycle_of_a_day {
+            self.outbox.put_off(now.plus(crate::planted::SEND_CYCLE));
+        }
     }
 
     /// The site has another epoch: no receipt counts any more. If the restored site lacks what comes

@@ -80,7 +80,7 @@ impl Standing<'_> {
         }
         let room = room(program, self.grace);
         #[cfg(feature = "planted")]
-        let room = if self.window_without_room { LEAST_ROOM } else { room };
+        let room = if self.planted.window_without_room { LEAST_ROOM } else { room };
         match self.calendar.opening(windows, self.zone, Purpose::Run, self.trusted, room) {
             Opening::Now { latest } => Admittance::Open { latest },
             Opening::Later { at, closed } => Admittance::Shut { closed, until: Some(at) },

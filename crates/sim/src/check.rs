@@ -28,8 +28,8 @@ pub(crate) fn committed(core: &mut Core, store: &Store, taken: &Taken) {
         core.violated("contiguity", found);
     }
     for accepted in &taken.accepted {
-        let known = core.truth.chain(stream, accepted.sequence);
-        if core.truth.is_honest(stream.0) && known != Some(accepted.chain) {
+        let written = core.truth.was_written(stream, accepted.sequence, accepted.chain);
+        if core.truth.is_honest(stream.0) && !written {
             let found = format!(
                 "{}/{} message {} was never written",
                 stream.0, stream.1, accepted.sequence
@@ -45,8 +45,23 @@ pub(crate) fn committed(core: &mut Core, store: &Store, taken: &Taken) {
     for row in &taken.obligations {
         monotone(core, store.rows.get(&row.key), row);
     }
+    one_history(core, store, taken);
     let ever = core.truth.ever_taken.entry(stream).or_default();
     *ever = (*ever).max(taken.stream.through);
+}
+
+/// What is taken follows, by its chain, what was taken before: of two histories one at most is taken.
+fn one_history(core: &mut Core, store: &Store, taken: &Taken) {
+    let stream = (taken.stream.device, taken.stream.incarnation);
+    let Some(row) = store.streams.get(&stream).filter(|_| taken.gap.is_none()) else { return };
+    let accepted = taken.accepted.iter().map(|one| (one.sequence, &one.bytes, one.chain));
+    let aside = taken.set_aside.iter().map(|one| (one.place.sequence, &one.bytes, one.chain));
+    let first = accepted.chain(aside).min_by_key(|(sequence, _, _)| *sequence);
+    let Some((sequence, bytes, said)) = first else { return };
+    if muster_model::wire::batch::chain(row.head, bytes) != said {
+        let found = format!("{}/{}: {sequence} follows another past", stream.0, stream.1);
+        core.violated("one history for each stream", found);
+    }
 }
 
 /// The site has decided something: `new` is about to replace `old`.
@@ -134,7 +149,7 @@ pub(crate) fn accounts(core: &mut Core, store: &Store) {
 pub(crate) fn custody(core: &mut Core, device: &Device, store: &Store) {
     let durable = device.journal.durable();
     let Some(memory) = &durable.memory else { return };
-    if memory.incarnation != device.incarnation {
+    if memory.incarnation != device.incarnation || core.truth.copied.contains(&device.id) {
         return;
     }
     let stream = (device.id, device.incarnation);

@@ -4,7 +4,9 @@
 //! The agent here is the real one; this is its shell, as the real shell is meant to be: save the
 //! writes, then carry out the effects. Everything can end between any two of its steps.
 
+mod allowed;
 mod calls;
+mod hazard;
 mod maintenance;
 mod person;
 mod restart;
@@ -19,7 +21,7 @@ use muster_model::clock::{Elapsed, Now, Wall};
 use muster_model::digest::Digest;
 use muster_model::facts::Facts;
 use muster_model::id::{BootId, DeviceId, Incarnation};
-use muster_model::message::RunId;
+use muster_model::message::{Report, RunId};
 use muster_model::name::Name;
 use muster_model::sign::PrivateKey;
 
@@ -27,11 +29,12 @@ use crate::core::{Core, Crash, Node};
 use crate::disk::Disk;
 use crate::event::Event;
 use crate::journal::Journal;
-use crate::plant::Plant;
+use crate::plant::plant_agent;
 use crate::queue::Time;
 use crate::seal::SealKey;
 use crate::sometimes::Rare;
 use calls::Pending;
+use hazard::Snapshot;
 use run::{RunFolder, Supervisor};
 
 /// The hardware: on or off, its boots, its clocks.
@@ -74,6 +77,14 @@ pub(crate) struct Device {
     pub next_incarnation: Option<Incarnation>,
     /// Why the memory is a new one, until it is saved.
     memory_lost: Option<String>,
+    /// What could be read of the memory that was lost.
+    salvaged: Vec<Report>,
+    /// A snapshot of the machine's disk.
+    snapshot: Option<Box<Snapshot>>,
+    /// The disk is full; so many bytes are left of the journal's reserve.
+    reserve: Option<u64>,
+    /// When the site's time was last heard in this boot.
+    heard: Option<Time>,
     /// Which software is there, by the digest of its manifest.
     software: BTreeMap<Digest, bool>,
     /// Programs that have ever been at their goal, or ended as if, by the digest of their manifest.
@@ -126,6 +137,10 @@ impl Device {
             incarnation: Incarnation(1),
             next_incarnation: Some(Incarnation(2)),
             memory_lost: None,
+            salvaged: Vec::new(),
+            snapshot: None,
+            reserve: None,
+            heard: None,
             software,
             reached,
             site_key,
@@ -179,7 +194,9 @@ impl Device {
         self.machine.on = true;
         self.machine.boots += 1;
         self.machine.booted_at = core.now();
+        self.heard = None;
         core.note(self.node(), format_args!("boots for the {}. time", self.machine.boots));
+        crate::nightly::booted(core, self.index);
         let delay = core.dice.spread(100, 5_000);
         core.queue.after(delay, Event::AgentStarts { device: self.index });
     }
@@ -198,17 +215,10 @@ impl Device {
             device: self.id,
             incarnation: self.incarnation,
             fresh_incarnation_because: self.memory_lost.clone(),
-            salvaged: Vec::new(),
+            salvaged: self.salvaged.clone(),
         };
         let mut agent = Agent::restore(&identity, self.journal.read().saved());
-        agent.planted.outcome_time_limit = core.is_planted(Plant::OutcomeTimeLimit);
-        agent.planted.sequence_reused_after_restart =
-            core.is_planted(Plant::SequenceReusedAfterRestart);
-        agent.planted.exit_record_cleaned_before_reported =
-            core.is_planted(Plant::ExitRecordCleanedBeforeReported);
-        agent.planted.receipt_of_anyone_relieves =
-            core.is_planted(Plant::AccessPointReceiptRelieves);
-        agent.planted.window_without_room = core.is_planted(Plant::WindowWithoutRoom);
+        plant_agent(core, &mut agent);
         let number = self.processes;
         self.process = Some(Process {
             number,
@@ -261,6 +271,17 @@ impl Device {
         if !self.machine.on {
             return;
         }
+        self.switch_off(core);
+        let most = if core.chaos { core.scenario.faults.outage_most } else { 1_000 };
+        let delay = core.dice.spread(1_000, most);
+        core.queue.after(delay, Event::Boots { device: self.index });
+    }
+
+    /// The machine goes off, and stays off.
+    pub(crate) fn switch_off(&mut self, core: &mut Core) {
+        if !self.machine.on {
+            return;
+        }
         core.note(self.node(), format_args!("loses its power"));
         if let Some(process) = self.process.take() {
             self.remember_branches(core, &process.agent);
@@ -272,9 +293,6 @@ impl Device {
         for folder in self.folders.values_mut() {
             folder.power_cut(&mut core.dice);
         }
-        let most = if core.chaos { core.scenario.faults.outage_most } else { 1_000 };
-        let delay = core.dice.spread(1_000, most);
-        core.queue.after(delay, Event::Boots { device: self.index });
     }
 
     /// The machine becomes one of the first ring, or of another, or says nothing of it.
@@ -297,49 +315,6 @@ impl Device {
         self.machine.skew = if core.dice.per_mille(500) { by } else { -by };
         core.seen.world(Rare::ClockJumped);
         core.note(self.node(), format_args!("its wall clock is now {by} ms wrong"));
-    }
-
-    /// The journal is lost; the next agent begins a new incarnation. Only if one is in reserve. Now and
-    /// then the whole disk is lost, and the run folders with it.
-    pub(crate) fn lose_memory(
-        &mut self,
-        core: &mut Core,
-        site_through: muster_model::id::Sequence,
-    ) {
-        let Some(next) = self.next_incarnation.take() else { return };
-        if self.journal.read().memory.is_none() {
-            self.next_incarnation = Some(next);
-            return;
-        }
-        core.seen.world(Rare::MemoryLost);
-        core.note(self.node(), format_args!("loses its journal; goes on as incarnation {next}"));
-        self.kill_agent(core);
-        let stream = (self.id, self.incarnation);
-        let head = core.truth.head(stream);
-        core.truth.lost_streams.insert(stream, head);
-        let untold = site_through < head;
-        let whole_disk = core.dice.per_mille(250);
-        if whole_disk {
-            self.lose_folders(core);
-        }
-        // A restored site has forgotten what it relieved the device of, and with that its run folder.
-        if untold && (whole_disk || core.truth.restored) {
-            for key in self.journal.read().obligations.keys() {
-                core.truth.destroyed.insert((self.index, key.clone()));
-            }
-        }
-        self.journal.wipe();
-        self.incarnation = next;
-        self.memory_lost = Some("the journal was gone".to_owned());
-    }
-
-    /// The run folders are lost too.
-    fn lose_folders(&mut self, core: &mut Core) {
-        core.seen.world(Rare::DiskLost);
-        core.note(self.node(), format_args!("loses its whole disk"));
-        self.cut_power(core);
-        self.folders.clear();
-        core.truth.disks_lost.insert(self.index);
     }
 
     /// Whether the machine must restart before an obligation can end, and does so.

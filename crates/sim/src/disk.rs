@@ -63,6 +63,12 @@ impl<M: Medium> Disk<M> {
         self.cached = self.durable.clone();
     }
 
+    /// A copy of what is durable.
+    pub(crate) fn copy(&self) -> Self {
+        let (cached, durable) = (self.durable.clone(), self.durable.clone());
+        Self { cached, durable, unsynced: Vec::new() }
+    }
+
     /// Loses everything: the disk was wiped.
     pub(crate) fn wipe(&mut self) {
         *self = Self::new();
@@ -96,6 +102,11 @@ impl<T: Clone> File<T> {
     /// Writes, without syncing.
     pub(crate) fn write(&mut self, content: T) {
         self.cached = Some(content);
+    }
+
+    /// A copy of what is durable.
+    pub(crate) fn copy(&self) -> Self {
+        Self { cached: self.durable.clone(), durable: self.durable.clone() }
     }
 
     /// Makes the content durable (file, rename, folder).

@@ -122,6 +122,12 @@ pub(crate) enum Strike {
     Restore,
     /// A supervisor is killed.
     SupervisorKill,
+    /// A device's disk is full.
+    DiskFull,
+    /// A virtual machine is copied to a snapshot, or put back to the one that there is.
+    RollBack,
+    /// A device's disk is copied to a second machine.
+    Clone,
     /// A device's facts change.
     Facts,
 }
@@ -159,6 +165,21 @@ pub(crate) enum Event {
     },
     /// Somebody at a device logs on or off, or asks for something.
     Person {
+        /// The device.
+        device: usize,
+    },
+    /// A device's disk has room again.
+    DiskFreed {
+        /// The device.
+        device: usize,
+    },
+    /// Somebody switches a device on for the day.
+    Morning {
+        /// The device.
+        device: usize,
+    },
+    /// Somebody switches it off.
+    Evening {
         /// The device.
         device: usize,
     },

@@ -23,6 +23,8 @@ mod disk;
 mod event;
 mod hours;
 mod journal;
+pub mod kind;
+mod nightly;
 pub mod plant;
 mod queue;
 mod record;

@@ -1,7 +1,7 @@
 //! `muster-sim`: runs worlds and says what broke.
 //!
 //! ```text
-//! muster-sim [--seeds FROM..TO] [--devices N] [--jobs N] [--plant NAME] [--seed N] [--log]
+//! muster-sim [--seeds FROM..TO] [--devices N] [--jobs N] [--world KIND] [--plant NAME] [--seed N] [--log]
 //! ```
 #![forbid(unsafe_code)]
 
@@ -9,18 +9,22 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use muster_sim::campaign::{Report, campaign};
+use muster_sim::plant::Plant;
 use muster_sim::world::{Options, run};
 
 const USAGE: &str = "\
-usage: muster-sim [--seeds FROM..TO] [--devices N] [--jobs N] [--plant NAME]
-       muster-sim --seed N [--log] [--devices N] [--plant NAME]
+usage: muster-sim [--seeds FROM..TO] [--devices N] [--jobs N] [--world KIND] [--plant NAME]
+       muster-sim --seed N [--log] [--devices N] [--world KIND] [--plant NAME]
+       muster-sim --list
 
 Runs one simulated fleet per seed and checks the invariants after each step.
   --seeds FROM..TO  the seeds to run (default 0..1000)
   --seed N          one seed; with --log its whole record is printed
   --devices N       the most devices in a fleet (default 10)
   --jobs N          threads (default 2)
+  --world KIND      chaos (default) or nightly; with --plant that of the bug
   --plant NAME      switches a bug on, which must be found
+  --list            lists the planted bugs and their kinds of world
 exit status: 0 no violation, 1 violations, 2 usage";
 
 struct Arguments {
@@ -33,6 +37,11 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
+    if words == ["--list"] {
+        let line = |plant: &Plant| format!("{:8} {}", plant.kind().name(), plant.name());
+        say(&Plant::ALL.iter().map(line).collect::<Vec<_>>().join("\n"));
+        return ExitCode::SUCCESS;
+    }
     match parse(&words) {
         Ok(arguments) => match arguments.one {
             Some(seed) => run_one(seed, &arguments),
@@ -70,6 +79,7 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
             "--seed" => arguments.one = Some(number(value()?)?),
             "--devices" => arguments.options.devices = number(value()?)?.clamp(1, 1_000) as usize,
             "--jobs" => arguments.jobs = number(value()?)?.clamp(1, 64) as usize,
+            "--world" => arguments.options.kind = Some(value()?.parse()?),
             "--plant" => arguments.options.plant = Some(value()?.parse()?),
             "--log" => arguments.log = true,
             other => return Err(format!("unknown argument `{other}`")),

@@ -12,6 +12,7 @@ use muster_model::settings::Settings;
 use muster_model::state::Rule;
 
 use crate::dice::Dice;
+use crate::kind::Kind;
 use crate::queue::Time;
 
 /// A second, in milliseconds.
@@ -57,6 +58,12 @@ pub(crate) struct Faults {
     pub mischief_every: u64,
     /// A supervisor is killed.
     pub supervisor_kill_every: u64,
+    /// A device's disk is full.
+    pub disk_full_every: u64,
+    /// A virtual machine is copied to a snapshot, or put back to it.
+    pub roll_back_every: u64,
+    /// A device's disk is copied to a second machine.
+    pub clone_every: u64,
     /// A device's facts change.
     pub facts_every: u64,
     /// Content cannot be fetched, a condition is not met.
@@ -112,6 +119,8 @@ pub(crate) enum Deed {
 /// Everything that a seed decides beforehand.
 #[derive(Clone, Debug)]
 pub(crate) struct Scenario {
+    /// What kind of world it is.
+    pub kind: Kind,
     /// Devices.
     pub devices: usize,
     /// How long faults go on.
@@ -136,12 +145,20 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     /// Draws a world of at most `devices_max` devices.
-    pub(crate) fn draw(dice: &mut Dice, devices_max: usize) -> Self {
+    pub(crate) fn draw(dice: &mut Dice, devices_max: usize, kind: Kind) -> Self {
         let devices = dice.between((devices_max as u64).div_ceil(2), devices_max as u64) as usize;
-        let chaos = dice.spread(HOUR / 2, 8 * HOUR);
-        let faults = Faults::draw(dice, chaos);
+        let (chaos, faults) = match kind {
+            Kind::Chaos => {
+                let chaos = dice.spread(HOUR / 2, 8 * HOUR);
+                (chaos, Faults::draw(dice, chaos))
+            }
+            Kind::Nightly => (30 * 24 * HOUR, Faults::of_the_network(dice)),
+        };
         let settings = settings(dice);
+        // What takes hours in a short world takes days in a long one.
+        let busy = chaos.min(4 * 24 * HOUR);
         let mut scenario = Self {
+            kind,
             devices,
             chaos,
             faults,
@@ -149,8 +166,8 @@ impl Scenario {
             spool_bytes: if dice.per_mille(300) { 4_000 } else { 1 << 30 },
             settings,
             software: (1..=dice.between(2, 5)).map(|n| Software::draw(dice, n)).collect(),
-            persons_every: chaos / dice.between(2, 12),
-            admin_every: chaos / dice.between(10, 40),
+            persons_every: busy / dice.between(2, 12),
+            admin_every: busy / dice.between(10, 40),
             windows: dice.per_mille(400),
         };
         // In some worlds the newest replaces the oldest.
@@ -164,6 +181,33 @@ impl Scenario {
 }
 
 impl Faults {
+    /// Messages that are lost, doubled and late, and nothing else.
+    fn of_the_network(dice: &mut Dice) -> Self {
+        Self {
+            crash_per_mille: 0,
+            power_cut_per_mille: 0,
+            drop_per_mille: *dice.pick(&[0, 20]).unwrap_or(&0),
+            duplicate_per_mille: 20,
+            delay_most: *dice.pick(&[50, 2 * SECOND]).unwrap_or(&50),
+            slowness_most: SECOND,
+            partition_every: 0,
+            partition_most: 0,
+            outage_every: 0,
+            outage_most: MINUTE,
+            clock_jump_every: 0,
+            wipe_every: 0,
+            memory_loss_every: 0,
+            restore_every: 0,
+            mischief_every: 0,
+            supervisor_kill_every: 0,
+            disk_full_every: 0,
+            roll_back_every: 0,
+            clone_every: 0,
+            facts_every: 0,
+            hindrance_per_mille: 0,
+        }
+    }
+
     fn draw(dice: &mut Dice, chaos: u64) -> Self {
         // Each kind is there in two worlds of three, a few times per world.
         let every = |dice: &mut Dice, most: u64| match dice.per_mille(650) {
@@ -187,6 +231,9 @@ impl Faults {
             restore_every: if dice.per_mille(250) { chaos / 2 } else { 0 },
             mischief_every: if dice.per_mille(300) { chaos / 20 } else { 0 },
             supervisor_kill_every: every(dice, 6),
+            disk_full_every: if dice.per_mille(300) { chaos / 3 } else { 0 },
+            roll_back_every: if dice.per_mille(150) { chaos / 3 } else { 0 },
+            clone_every: if dice.per_mille(150) { chaos / 2 } else { 0 },
             facts_every: every(dice, 8),
             hindrance_per_mille: *dice.pick(&[0, 100, 400]).unwrap_or(&0),
         }

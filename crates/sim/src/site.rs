@@ -27,7 +27,7 @@ use muster_site_core::targeting::{
 
 use crate::core::{Core, Node};
 use crate::event::{Answer, Ask, Call, Event};
-use crate::plant::Plant;
+use crate::plant::{Plant, plant_site};
 use crate::scenario::Software;
 use crate::seal::SealKey;
 use crate::sometimes::Rare;
@@ -61,10 +61,7 @@ pub(super) struct Cut;
 impl Site {
     /// A site with an empty database.
     pub(crate) fn new(core: &mut Core, key: SealKey) -> Self {
-        let planted = Planted {
-            terminal_moved_back: core.is_planted(Plant::TerminalMovedBack),
-            short_names: core.is_planted(Plant::RandomNameAsKey).then(BTreeSet::new),
-        };
+        let planted = plant_site(core);
         Self {
             store: Store::new(EpochId(core.dice.uuid())),
             key,
@@ -124,7 +121,10 @@ impl Site {
                 row.granted = row.granted.max(incarnation);
             }
         }
-        self.store.epoch = EpochId(core.dice.uuid());
+        let epoch = EpochId(core.dice.uuid());
+        if !core.is_planted(Plant::EpochKeptByRestore) {
+            self.store.epoch = epoch;
+        }
         core.truth.restored = true;
     }
 
@@ -187,7 +187,8 @@ impl Site {
                 Ok(Answer::Behind(Behind { epoch: self.store.epoch, through }))
             }
             Ingest::Forked { stream } => {
-                if core.truth.is_honest(stream.device) {
+                let copied = core.truth.copied.contains(&stream.device);
+                if core.truth.is_honest(stream.device) && !copied {
                     let found = format!(
                         "stream {}/{}: {:?}",
                         stream.device, stream.incarnation, stream.fork
@@ -195,10 +196,12 @@ impl Site {
                     core.violated("no fork without a copy", found);
                 }
                 self.store.streams.insert(stream_key, stream);
+                self.hold_forked(core, batch.header.device);
                 Ok(Answer::Kept("forked"))
             }
             Ingest::UnknownIncarnation { said, granted } => {
-                if core.truth.is_honest(batch.header.device) {
+                let copied = core.truth.copied.contains(&batch.header.device);
+                if core.truth.is_honest(batch.header.device) && !copied {
                     let found = format!("incarnation {said} speaks, {granted} is granted");
                     core.violated("no unknown incarnation", found);
                 }

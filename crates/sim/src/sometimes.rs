@@ -51,6 +51,18 @@ pub enum Rare {
     Emergency,
     /// A supervisor came too late for its window and entered nothing.
     TooLate,
+    /// Of a journal that was damaged something could be read.
+    Salvaged,
+    /// A device was put back to a snapshot.
+    RolledBack,
+    /// A device's disk was copied to a second machine.
+    Cloned,
+    /// A device with two histories was held.
+    ForkHeld,
+    /// A device's disk was full.
+    DiskFull,
+    /// And its journal's reserve was spent.
+    ReserveSpent,
     /// An occurrence of a rule fell due.
     Turned,
     /// A device reported an occurrence that the site had not opened for it.
@@ -61,7 +73,7 @@ pub enum Rare {
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 26] = [
+    pub const ALL: [Rare; 32] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -85,6 +97,12 @@ impl Rare {
         Rare::RanInWindow,
         Rare::Emergency,
         Rare::TooLate,
+        Rare::Salvaged,
+        Rare::RolledBack,
+        Rare::Cloned,
+        Rare::ForkHeld,
+        Rare::DiskFull,
+        Rare::ReserveSpent,
         Rare::Turned,
         Rare::OpenedByReport,
         Rare::Superseded,
@@ -131,10 +149,7 @@ impl Seen {
 /// Branches that no world can reach, each with the reason; unit tests of their crate reach them.
 const OUT_OF_REACH: [(&str, &str); 2] = [
     ("agent OutboxFull", "64 MiB of unsent reports take longer than any world lives"),
-    (
-        "agent SiteAhead",
-        "needs a machine that was put back to an older snapshot; worlds have none yet",
-    ),
+    ("agent SiteAhead", "a site that has more of a stream answers with a receipt, or sees a fork"),
 ];
 
 /// Every branch that some part of the house declares.

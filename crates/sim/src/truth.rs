@@ -35,6 +35,8 @@ pub(crate) struct Execution {
     pub manifest: Digest,
     /// It found the package manager's lock held and did nothing.
     pub(crate) idle: bool,
+    /// Its supervisor was ended while it ran: no exit record can exist.
+    pub(crate) cut: bool,
     /// How it ended, if it ended by itself and its supervisor saw it.
     pub ended: Option<Ending>,
 }
@@ -61,6 +63,10 @@ pub(crate) struct Truth {
     pub hours: BTreeMap<String, Hours>,
     /// Devices that follow no protocol.
     pub rogues: BTreeSet<DeviceId>,
+    /// Devices of which there are, or were, two machines or two pasts under one identity.
+    pub copied: BTreeSet<DeviceId>,
+    /// Every chain that was ever durable on such a device.
+    pub chains_of_copies: BTreeSet<Digest>,
     /// The site was restored from a backup.
     pub restored: bool,
 }
@@ -79,6 +85,23 @@ impl Truth {
     /// The last message of a stream that was ever durable.
     pub(crate) fn head(&self, stream: (DeviceId, Incarnation)) -> Sequence {
         Sequence(self.chains.get(&stream).map_or(0, |chains| chains.len() as u64))
+    }
+
+    /// From now on two machines or two pasts speak as `device`.
+    pub(crate) fn copy(&mut self, device: DeviceId) {
+        self.copied.insert(device);
+        let known = self.chains.iter().filter(|((id, _), _)| *id == device);
+        self.chains_of_copies.extend(known.flat_map(|(_, chains)| chains.iter().copied()));
+    }
+
+    /// Whether this chain was durable at this place on an honest device.
+    pub(crate) fn was_written(
+        &self,
+        stream: (DeviceId, Incarnation),
+        sequence: Sequence,
+        chain: Digest,
+    ) -> bool {
+        self.chain(stream, sequence) == Some(chain) || self.chains_of_copies.contains(&chain)
     }
 
     /// Whether a device runs the real agent.

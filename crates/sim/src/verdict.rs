@@ -18,7 +18,8 @@ pub(crate) fn unfinished(core: &Core, devices: &[Device], site: &Site) -> Option
     let store = &site.store;
     for device in devices {
         let row = store.devices.get(&device.id)?;
-        if row.device.admission == Admission::Retired {
+        let copied = core.truth.copied.contains(&device.id);
+        if copied || row.device.admission == Admission::Retired {
             continue;
         }
         let Some(memory) = &device.journal.durable().memory else {
@@ -44,7 +45,8 @@ pub(crate) fn unfinished(core: &Core, devices: &[Device], site: &Site) -> Option
 /// Why an obligation neither has ended nor waits for something legitimate.
 fn open(core: &Core, devices: &[Device], store: &Store, key: &Key) -> Option<String> {
     let admission = &store.devices.get(&key.device)?.device.admission;
-    if *admission == Admission::Retired || !core.truth.is_honest(key.device) {
+    let copied = core.truth.copied.contains(&key.device);
+    if copied || *admission == Admission::Retired || !core.truth.is_honest(key.device) {
         return None;
     }
     let advertised = store.advertisements.get(&key.advertisement)?;
@@ -55,7 +57,7 @@ fn open(core: &Core, devices: &[Device], store: &Store, key: &Key) -> Option<Str
         State::Waiting { why, .. } => match why {
             Waiting::Stopped => advertised.stopped.is_some(),
             Waiting::Conflict => true,
-            // Nobody logs on or off after healing.
+            // Nobody logs on or off after healing. Outside of windows such a program waits for those.
             Waiting::User => true,
             // Between the windows that the wrong people let pass.
             Waiting::Window => !people_fit(core, devices, advertised, key),
@@ -95,8 +97,9 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
             .devices
             .get(&device.id)
             .is_none_or(|row| row.device.admission == Admission::Retired);
+        let copied = core.truth.copied.contains(&device.id);
         let destroyed = core.truth.destroyed.contains(&(device.index, key.clone()));
-        if retired || destroyed || let_go(core, device, &key) {
+        if retired || copied || destroyed || let_go(core, device, &key) {
             continue;
         }
         if let State::Superseded { .. } = row.state {
@@ -154,7 +157,8 @@ fn compare_execution(core: &mut Core, devices: &[Device], site: &Site, execution
     };
     // A restored site may never have heard of the advertisement: then its messages are set aside.
     let unknown = core.truth.restored && !store.is_targeted(&key);
-    if retired || destroyed || unknown || let_go(core, device, &execution.key) {
+    let copied = core.truth.copied.contains(&device.id);
+    if retired || copied || destroyed || unknown || let_go(core, device, &execution.key) {
         return;
     }
     let recorded = store.rows.get(&key).map_or(0, |row| row.attempt);
@@ -172,8 +176,9 @@ fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
     if done.len() as u64 > u64::from(row.attempt) {
         return Some(format!("{} executions for {} attempts", done.len(), row.attempt));
     }
-    let ended =
-        |want: &dyn Fn(&Ending) -> bool| done.iter().any(|one| one.ended.as_ref().is_none_or(want));
+    let ended = |want: &dyn Fn(&Ending) -> bool| {
+        done.iter().any(|one| !one.cut && one.ended.as_ref().is_none_or(want))
+    };
     let exited = |want: i32| move |ending: &Ending| *ending == Ending::Exited { code: want };
     let backed = match &row.state {
         State::Succeeded { evidence } if evidence.rule == EvidenceKind::ExitCode => {

@@ -11,6 +11,8 @@ use crate::core::{Core, Crash, Node, Violation};
 use crate::device::Device;
 use crate::dice::Dice;
 use crate::event::{Event, Strike};
+use crate::kind::Kind;
+use crate::nightly::{self, Nights};
 use crate::plant::Plant;
 use crate::rogue::Rogue;
 use crate::scenario::{HOUR, MINUTE, Scenario};
@@ -33,15 +35,23 @@ const LOOK_EVERY: u64 = 5 * MINUTE;
 pub struct Options {
     /// The most devices.
     pub devices: usize,
+    /// The kind of world; that of the planted bug if nothing is said.
+    pub kind: Option<Kind>,
     /// The planted bug.
     pub plant: Option<Plant>,
     /// Whether to keep the record.
     pub record: bool,
 }
 
+impl Options {
+    fn kind(&self) -> Kind {
+        self.kind.or(self.plant.map(Plant::kind)).unwrap_or_default()
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
-        Self { devices: 10, plant: None, record: false }
+        Self { devices: 10, kind: None, plant: None, record: false }
     }
 }
 
@@ -70,6 +80,7 @@ struct World {
     healed_at: Option<u64>,
     finished: bool,
     rogue: Option<Rogue>,
+    nights: Nights,
 }
 
 /// Runs the world of `seed` to its end.
@@ -93,7 +104,7 @@ pub fn run(seed: u64, options: &Options) -> Ended {
 impl World {
     fn new(seed: u64, options: &Options) -> Self {
         let mut dice = Dice::new(seed);
-        let scenario = Scenario::draw(&mut dice, options.devices);
+        let scenario = Scenario::draw(&mut dice, options.devices, options.kind());
         let mut core = Core::new(scenario, dice, options.plant, options.record);
         if core.record.is_kept() {
             let scenario = format!("{:?}", core.scenario);
@@ -118,6 +129,7 @@ impl World {
             healed_at: None,
             finished: false,
             rogue,
+            nights: Nights::default(),
         };
         world.begin();
         world
@@ -127,8 +139,16 @@ impl World {
         let core = &mut self.core;
         core.queue.after(1, Event::RelayStarts);
         for device in 0..self.devices.len() {
-            let delay = core.dice.spread(1, 10 * MINUTE);
-            core.queue.after(delay, Event::Boots { device });
+            match core.scenario.kind {
+                Kind::Chaos => {
+                    let delay = core.dice.spread(1, 10 * MINUTE);
+                    core.queue.after(delay, Event::Boots { device });
+                }
+                Kind::Nightly => {
+                    let delay = core.dice.below(24 * HOUR);
+                    core.queue.after(delay, Event::Morning { device });
+                }
+            }
             let delay = core.dice.spread(1, core.scenario.persons_every);
             core.queue.after(delay, Event::Person { device });
         }
@@ -145,6 +165,9 @@ impl World {
             Strike::MemoryLoss,
             Strike::Restore,
             Strike::SupervisorKill,
+            Strike::DiskFull,
+            Strike::RollBack,
+            Strike::Clone,
             Strike::Facts,
         ] {
             self.schedule(strike);
@@ -161,6 +184,9 @@ impl World {
             Strike::MemoryLoss => faults.memory_loss_every,
             Strike::Restore => faults.restore_every,
             Strike::SupervisorKill => faults.supervisor_kill_every,
+            Strike::DiskFull => faults.disk_full_every,
+            Strike::RollBack => faults.roll_back_every,
+            Strike::Clone => faults.clone_every,
             Strike::Facts => faults.facts_every,
             Strike::Reconnect(_) => 0,
         };
@@ -191,6 +217,19 @@ impl World {
             }
             Event::Person { device } => {
                 self.devices[device].person(core);
+                Some(device)
+            }
+            Event::DiskFreed { device } => {
+                self.devices[device].free_disk(core);
+                None
+            }
+            Event::Morning { device } => {
+                self.nights.morning(&self.devices[device]);
+                nightly::morning(core, &mut self.devices[device]);
+                Some(device)
+            }
+            Event::Evening { device } => {
+                nightly::evening(core, &mut self.devices[device]);
                 Some(device)
             }
             Event::Restarts { device, boots } => {
@@ -259,6 +298,7 @@ impl World {
         };
         if let Some(device) = concerned {
             check::custody(&mut self.core, &self.devices[device], &self.site.store);
+            self.nights.observe(&mut self.core, &self.devices[device], &self.site.store);
         }
     }
 
@@ -348,10 +388,27 @@ impl World {
             }
             Strike::Restore => self.restore_site(),
             Strike::SupervisorKill => self.devices[device].kill_some_supervisor(core),
+            Strike::DiskFull => {
+                let lasts = core.dice.spread(MINUTE, core.scenario.chaos / 2);
+                self.devices[device].fill_disk(core, lasts);
+            }
+            Strike::RollBack => self.devices[device].snapshot_or_roll_back(core),
+            Strike::Clone => self.clone_device(device),
             Strike::Facts => self.devices[device].change_facts(core),
             Strike::Reconnect(_) => {}
         }
         self.schedule(strike);
+    }
+
+    /// The disk of a device is copied to a second machine, which is switched on.
+    fn clone_device(&mut self, device: usize) {
+        let index = self.devices.len();
+        if self.devices.iter().any(|one| self.core.truth.copied.contains(&one.id)) {
+            return;
+        }
+        let copy = self.devices[device].cloned(index, &mut self.core);
+        self.devices.push(copy);
+        self.core.queue.after(MINUTE, Event::Boots { device: index });
     }
 
     /// A device that lost its journal is given the account of a site that has forgotten, too: nobody
@@ -397,6 +454,7 @@ impl World {
         self.site.let_go(core);
         self.access_point.start(core);
         for device in &mut self.devices {
+            device.free_disk(core);
             device.boot(core);
             device.start_agent(core);
         }
@@ -410,6 +468,7 @@ impl World {
         match verdict::unfinished(core, &self.devices, &self.site) {
             None => {
                 self.finished = true;
+                self.nights.judge(core);
                 verdict::compare(core, &self.devices, &self.site);
             }
             Some(what) => {

@@ -180,6 +180,12 @@ pub struct Planted {
     /// Messages are stored under a short random name, and a name that is taken counts as delivered:
     /// the names that are taken.
     pub short_names: Option<std::collections::BTreeSet<u8>>,
+    /// A batch that does not follow what the site has is taken all the same.
+    pub holes_taken: bool,
+    /// What the site has already is taken once more.
+    pub duplicates_taken: bool,
+    /// Two histories under one stream are not compared.
+    pub forks_unseen: bool,
 }
 
 /// Applies `said` to the obligation `key`, whose row is `row` if there is one. `now` is the site's

@@ -111,6 +111,7 @@ impl Device {
                 let policy: Option<Policy> = self.site_key.open(&sealed);
                 let site_time = time.and_then(|time| self.site_key.open::<SiteTime>(&time));
                 let site_time = site_time.map(|site| site.time);
+                self.heard = site_time.map(|_| core.now()).or(self.heard);
                 let news = match policy {
                     Some(policy) => Input::PolicyArrived { policy, site_time },
                     None => Input::PolicyRefused { why: "not sealed by the site".to_owned() },
@@ -119,6 +120,7 @@ impl Device {
             }
             (Pending::Poll, Answer::NothingNew { time, receipt }) => {
                 let site_time = self.site_key.open::<SiteTime>(&time).map(|site| site.time);
+                self.heard = site_time.map(|_| core.now()).or(self.heard);
                 let news = Input::NothingNew { site_time };
                 self.receipt(core, receipt).into_iter().chain([news]).collect()
             }

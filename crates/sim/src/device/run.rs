@@ -8,7 +8,6 @@ use muster_agent_core::input::{Ending, Exit, FoundRun, Input, RunEvidence, RunRe
 use muster_agent_core::saved::Key;
 use muster_agent_core::step::Launch;
 use muster_model::clock::Elapsed;
-use muster_model::digest::Digest;
 use muster_model::message::RunId;
 use muster_model::package::Program;
 use muster_model::state::Waiting;
@@ -62,6 +61,18 @@ pub(super) struct Supervisor {
     watch: Option<Watch>,
 }
 
+impl Supervisor {
+    /// The run that it is for.
+    pub(super) fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// Whether its program runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+}
+
 impl RunFolder {
     fn new() -> Self {
         Self {
@@ -71,6 +82,21 @@ impl RunFolder {
             entered: File::missing(),
             exit: File::missing(),
         }
+    }
+
+    /// What a power cut would leave of it at least.
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            lock: Lock::Free,
+            intent: self.intent.copy(),
+            launch: self.launch.copy(),
+            entered: self.entered.copy(),
+            exit: self.exit.copy(),
+        }
+    }
+
+    pub(super) fn set_lock(&mut self, lock: Lock) {
+        self.lock = lock;
     }
 
     pub(super) fn power_cut(&mut self, dice: &mut Dice) {
@@ -87,6 +113,12 @@ impl Device {
     pub(super) fn arm(&mut self, core: &mut Core, launch: Launch) -> Result<(), Cut> {
         self.check_armed(core, &launch);
         self.check_run_when(core, &launch);
+        self.check_allowed(core, &launch);
+        if self.is_full() {
+            let (wait, why) = (Some(Waiting::Disk), "the disk is full".to_owned());
+            self.later(core, Input::ArmFailed { run: launch.run, wait, why });
+            return Ok(());
+        }
         if core.hindered() && core.dice.per_mille(200) {
             let wait = core.dice.per_mille(900).then_some(Waiting::Disk);
             let why = "the run's folder cannot be written".to_owned();
@@ -272,8 +304,8 @@ impl Device {
     fn supervisor_later(&mut self, core: &mut Core, supervisor: u64, act: Act) {
         let delay = match act {
             // A machine that sleeps between the order and the start.
-            Act::Compare if core.chaos && core.scenario.windows && core.dice.per_mille(60) => {
-                core.dice.spread(MINUTE, 2 * HOUR)
+            Act::Compare if core.chaos && core.scenario.windows && core.dice.per_mille(150) => {
+                core.dice.between(MINUTE, 2 * HOUR)
             }
             _ => core.slowly(),
         };
@@ -435,57 +467,14 @@ impl Device {
         let device = self.index;
         let ended = None;
         let idle = deed == Deed::FindsLockHeld;
-        let execution = Execution { device, key, run, attempt, rerun, manifest, idle, ended };
+        let cut = false;
+        let execution = Execution { device, key, run, attempt, rerun, manifest, idle, cut, ended };
         core.truth.executions.push(execution);
         self.check_execution(core);
+        self.check_turn(core, supervisor);
         self.check_dependencies(core, &program, manifest);
         let event = Event::Supervisor { device, supervisor, act: Act::End };
         core.queue.after(needs.min(time_most), event);
-    }
-
-    /// Nothing is executed before what must succeed before it.
-    fn check_dependencies(&self, core: &mut Core, program: &Program, manifest: Digest) {
-        let Some(wanted) = &program.depends_on else { return };
-        let before =
-            core.scenario.software.iter().find(|one| one.package.name == wanted.package.name);
-        let Some(before) = before.map(|one| one.package.manifest) else { return };
-        if !self.reached.contains(&before) {
-            let found = format!(
-                "{}: {} is executed before {wanted} has succeeded",
-                self.name,
-                manifest.short()
-            );
-            core.violated("what goes before comes before", found);
-        }
-    }
-
-    /// One execution per run; one in all where the publisher allows no second.
-    fn check_execution(&self, core: &mut Core) {
-        let Some(newest) = core.truth.executions.last().cloned() else { return };
-        if core.truth.of_run(newest.run) > 1 {
-            let found = format!("{}: run {} is executed twice", self.name, newest.run);
-            core.violated("one execution per attempt", found);
-        }
-        let destroyed = core.truth.destroyed.contains(&(self.index, newest.key.clone()));
-        // An edit may move an obligation to another package: that one was not executed before.
-        let same = core.truth.of_obligation(self.index, &newest.key);
-        let same = same.filter(|one| one.manifest == newest.manifest);
-        let before = same.filter(|one| !one.idle).count();
-        if newest.rerun == muster_model::package::Rerun::Never && before > 1 && !destroyed {
-            let found = format!("{}: {:?} is executed again", self.name, newest.key.occurrence);
-            core.violated("`never` is executed at most once", found);
-        }
-        let durable = self.journal.durable();
-        let counted = durable.obligations.get(&newest.key).map_or(0, |record| record.attempts);
-        // A lost journal counts nothing; the site has what it knew, and the last look compares.
-        let lost = core.truth.lost_streams.keys().any(|(device, _)| *device == self.id);
-        if counted < newest.attempt && !destroyed && !lost {
-            let found = format!(
-                "{}: attempt {} is executed, {counted} are recorded",
-                self.name, newest.attempt
-            );
-            core.violated("executions at most attempts", found);
-        }
     }
 
     fn end_program(&mut self, core: &mut Core, supervisor: u64) {
@@ -557,7 +546,10 @@ impl Device {
     pub(super) fn kill_supervisor(&mut self, core: &mut Core, supervisor: u64) {
         let Some(one) = self.supervisors.get(&supervisor) else { return };
         core.note(self.node(), format_args!("supervisor {supervisor} is killed"));
-        let (manifest, running) = (one.manifest, one.running.clone());
+        let (manifest, running, execution) = (one.manifest, one.running.clone(), one.execution);
+        if let Some(at) = execution.filter(|_| running.is_some()) {
+            core.truth.executions[at].cut = true;
+        }
         if running.is_some_and(|(deed, _)| reaches_goal(deed)) && core.dice.per_mille(400) {
             self.reach(core, manifest);
         }

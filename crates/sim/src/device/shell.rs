@@ -9,6 +9,7 @@ use muster_model::policy::PinnedPackage;
 use muster_model::state::{Rule, Waiting};
 
 use super::Device;
+use super::hazard::is_copied;
 use crate::core::{Core, Crash, Moment};
 use crate::event::Event;
 use crate::plant::Plant;
@@ -70,10 +71,30 @@ impl Device {
 
     /// One transaction of the journal: there as a whole and durable when this returns.
     fn save(&mut self, core: &mut Core, writes: Vec<Write>) -> Result<(), Cut> {
+        if core.is_planted(Plant::MessageInSecondWrite) {
+            let tells = |write: &Write| matches!(write, Write::Memory(_) | Write::Message(_));
+            let (told, changed) = writes.into_iter().partition(tells);
+            self.save_at_once(core, changed)?;
+            return self.save_at_once(core, told);
+        }
+        self.save_at_once(core, writes)
+    }
+
+    fn save_at_once(&mut self, core: &mut Core, writes: Vec<Write>) -> Result<(), Cut> {
         if writes.is_empty() {
             return Ok(());
         }
         self.check_places(core, &writes);
+        self.check_time(core, &writes);
+        if !self.has_room(&writes) {
+            core.seen.world(Rare::ReserveSpent);
+            if core.is_planted(Plant::FullDiskUnnoticed) {
+                return Ok(());
+            }
+            // What could not be saved is dropped with all that it asked for.
+            self.kill_agent(core);
+            return Err(Cut);
+        }
         let crash = core.crash_at_write();
         if let Some((crash, Moment::Before)) = crash {
             core.seen.world(Rare::KilledBeforeWrite);
@@ -108,7 +129,7 @@ impl Device {
             Effect::FetchAccount => self.fetch_account(core),
             Effect::Fetch(package) => self.fetch(core, package),
             Effect::CheckConditions { key, .. } => {
-                let blocked = core.hindered().then(|| {
+                let hindered = core.hindered().then(|| {
                     let hindrances = [
                         Waiting::Disk,
                         Waiting::PackageManager,
@@ -118,6 +139,7 @@ impl Device {
                     ];
                     *core.dice.pick(&hindrances).unwrap_or(&Waiting::Disk)
                 });
+                let blocked = if self.is_full() { Some(Waiting::Disk) } else { hindered };
                 self.later(core, Input::Conditions { key, blocked });
             }
             Effect::Detect { key, manifest, .. } => self.detect(core, key, manifest),
@@ -208,8 +230,29 @@ impl Device {
         core.queue.after(due - core.now(), event);
     }
 
+    /// Trusted time lags behind true time or keeps up with it. It is ahead only before a first contact,
+    /// when it is all that the wall clock says.
+    fn check_time(&self, core: &mut Core, writes: &[Write]) {
+        let heard = writes.iter().any(|write| match write {
+            Write::Memory(memory) => memory.last_heard.is_some(),
+            _ => false,
+        });
+        let newest = writes.iter().filter_map(|write| match write {
+            Write::Message(kept) => Some(kept.written),
+            _ => None,
+        });
+        let truly = core.wall();
+        if let Some(ahead) = newest.max().filter(|written| heard && *written > truly) {
+            let found = format!("{}: it takes {truly} for {ahead}", self.name);
+            core.violated("trusted time is never ahead", found);
+        }
+    }
+
     /// No place of the stream may ever be written twice with different content.
     fn check_places(&self, core: &mut Core, writes: &[Write]) {
+        if is_copied(core, self.id) {
+            return;
+        }
         let stream = (self.id, self.incarnation);
         for write in writes {
             let Write::Message(kept) = write else { continue };
@@ -227,8 +270,13 @@ impl Device {
         let Some(memory) = &durable.memory else { return };
         if memory.incarnation == self.incarnation {
             self.memory_lost = None;
+            self.salvaged.clear();
         }
         let stream = (memory.device, memory.incarnation);
+        if is_copied(core, self.id) {
+            let chains = durable.messages.values().map(|kept| kept.chain);
+            return core.truth.chains_of_copies.extend(chains);
+        }
         let chains = core.truth.chains.entry(stream).or_default();
         let noted = muster_model::id::Sequence(chains.len() as u64);
         for (sequence, kept) in durable.messages.range(noted.next()..) {

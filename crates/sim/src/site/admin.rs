@@ -343,6 +343,21 @@ impl Site {
         });
     }
 
+    /// Two histories of a device were seen: it is held until somebody has looked at it.
+    pub(super) fn hold_forked(&mut self, core: &mut Core, device: DeviceId) {
+        let admitted = self.store.devices.get(&device).map(|row| &row.device.admission);
+        if !admitted.is_some_and(Admission::is_admitted) {
+            return;
+        }
+        core.seen.world(Rare::ForkHeld);
+        self.transact(core, "holds a device with two histories", |staged, _| {
+            if let Some(row) = staged.store.devices.get_mut(&device) {
+                row.device.admission = Admission::Held { order: by("the site", false) };
+            }
+            staged.touch(device);
+        });
+    }
+
     fn retire(&mut self, core: &mut Core) {
         let devices: Vec<DeviceId> = self.store.devices.keys().copied().collect();
         let Some(device) = core.dice.pick(&devices).copied() else { return };
@@ -407,7 +422,7 @@ fn document(
     software: &Software,
     collection: &str,
 ) -> serde_json::Value {
-    let chaos = core.scenario.chaos;
+    let chaos = core.scenario.chaos.min(2 * 24 * HOUR);
     let wall = core.wall();
     let dice = &mut core.dice;
     let mut assignments = Vec::new();

@@ -218,9 +218,10 @@ impl Store {
         self.streams.insert(stream, taken.stream.clone());
     }
 
-    /// Makes a decision of the site about one obligation.
-    pub(crate) fn apply(&mut self, applied: &Applied) {
-        for delta in applied.deltas() {
+    /// Makes a decision of the site about one obligation. `counted`: unless a planted bug forgets the
+    /// counters.
+    pub(crate) fn apply(&mut self, applied: &Applied, counted: bool) {
+        for delta in applied.deltas().into_iter().filter(|_| counted) {
             let key = (delta.advertisement, delta.occurrence.clone());
             self.counters.entry(key).or_default().add(delta.word, delta.delta);
         }

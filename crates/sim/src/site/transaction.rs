@@ -15,6 +15,7 @@ use muster_site_core::occurrence::{Interval, Revision};
 use super::Site;
 use super::store::{Advertised, Store};
 use crate::core::{Core, Node};
+use crate::plant::Plant;
 use crate::sometimes::Rare;
 
 /// A transaction in the making: a copy of the database.
@@ -23,6 +24,7 @@ pub(super) struct Staged<'a> {
     pub(super) at: Revision,
     now: Wall,
     planted: &'a muster_site_core::obligation::Planted,
+    plant: Option<Plant>,
     fired: Fired,
 }
 
@@ -38,7 +40,7 @@ impl Site {
         let mut store = self.store.clone();
         let at = store.next_revision();
         let (now, fired) = (core.wall(), Fired::default());
-        let mut staged = Staged { store, at, now, planted: &planted, fired };
+        let mut staged = Staged { store, at, now, planted: &planted, plant: core.plant, fired };
         change(&mut staged, &mut core.dice);
         if core.crash().is_some() {
             core.seen.world(Rare::SiteCrashedBeforeCommit);
@@ -76,7 +78,7 @@ impl Staged<'_> {
             false => decide(decision, key, row, revision, self.now),
         };
         if let Some(applied) = applied {
-            self.store.apply(&applied);
+            self.store.apply(&applied, self.plant != Some(Plant::DecisionsUncounted));
             self.fired.merge(applied.fired);
         }
     }
@@ -188,6 +190,9 @@ impl Staged<'_> {
             });
             if let Some(interval) = open {
                 interval.until = Some(at);
+                if self.plant == Some(Plant::LeaversForgotten) {
+                    interval.until = Some(interval.from);
+                }
             }
             self.decide_for_member(*left, device, Decision::Leave);
         }

@@ -25,8 +25,14 @@ pub fn plan(stream: &StreamRow, reading: Reading, lookups: Lookups) -> Ingest {
     let gap = match header.first {
         first if first <= next => None,
         first if first == kept_from => Some(Gap { first: next, last: Sequence(first.0 - 1) }),
+        #[cfg(feature = "planted")]
+        _ if lookups.planted.holes_taken => None,
         _ => return Ingest::Behind { through: stream.through },
     };
+    #[cfg(feature = "planted")]
+    if lookups.planted.forks_unseen {
+        return Ingest::Taken(Box::new(Taking::new(stream, lookups, gap).take(reading)));
+    }
     if gap.is_none()
         && let Some(fork) = forked(stream, &reading, lookups.chain_at_last)
     {
@@ -94,7 +100,10 @@ impl Taking {
     fn take(mut self, reading: Reading) -> Taken {
         let Reading { header, messages } = reading;
         for message in messages {
-            if message.sequence <= self.taken.stream.through {
+            let known = message.sequence <= self.taken.stream.through;
+            #[cfg(feature = "planted")]
+            let known = known && !self.lookups.planted.duplicates_taken;
+            if known {
                 self.taken.exists += 1;
                 self.taken.fired.mark(Branch::Exists);
                 continue;

@@ -1,0 +1,34 @@
+//! Kinds of worlds: what a fleet lives through.
+
+/// A kind of world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Hours in which every fault may strike anybody at any time.
+    #[default]
+    Chaos,
+    /// Thirty days on which everybody switches off each night; the network is dead for the first two
+    /// minutes of each boot.
+    Nightly,
+}
+
+impl Kind {
+    /// Every one of them.
+    pub const ALL: &[Kind] = &[Kind::Chaos, Kind::Nightly];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Chaos => "chaos",
+            Kind::Nightly => "nightly",
+        }
+    }
+}
+
+impl std::str::FromStr for Kind {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Kind::ALL.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+        let kind = Kind::ALL.iter().copied().find(|kind| kind.name() == text);
+        kind.ok_or_else(|| format!("no kind of world is called `{text}`; known are {known}"))
+    }
+}
