@@ -23,6 +23,8 @@ mod process;
 mod programs;
 mod publishers;
 mod query;
+mod recount;
+mod releases;
 mod restarts;
 mod restore;
 mod revisions;
