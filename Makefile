@@ -32,16 +32,15 @@ sim: ## run $(SEEDS) simulated fleets through every fault, $(NIGHTS) through thi
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --seeds 0..$(SEEDS) --jobs "$$(nproc)"
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --world nightly --seeds 0..$(NIGHTS) --jobs "$$(nproc)"
 
-package: ## build the Debian package into target/package
+package: ## build the Debian and RPM packages into target/package, for glibc 2.28 and later
 	@scripts/setup lab
-	@$(CARGO) build --release --locked --bin muster
-	@scripts/package "$(CARGO_TARGET_DIR)/release/muster" "$(CARGO_TARGET_DIR)/package"
-	@scripts/check-package "$$(ls -t "$(CARGO_TARGET_DIR)"/package/*.deb | head -n 1)"
+	@binary=$$(scripts/portable) && folder="$(CARGO_TARGET_DIR)/package" && \
+	scripts/check-package "$$(scripts/package "$$binary" "$$folder")" 2.28 && \
+	scripts/check-rpm "$$(scripts/package-rpm "$$binary" "$$folder")" 2.28
 
-lab: ## real machines in qemu: the package, restarts, power cuts; 50 cuts
+lab: ## real machines in qemu: the packages, restarts, power cuts; 50 cuts
 	@scripts/setup lab
-	@$(CARGO) build --release --locked --bin muster
-	@lab/run packages restarts power:50
+	@lab/run --binary "$$(scripts/portable)" packages rpm restarts power:50
 
 bench: ## measure ingest, policy polls and memory, beside known peers
 	@scripts/setup

@@ -7,12 +7,17 @@ import time
 import traceback
 from pathlib import Path
 
-from . import packages, power, restarts
+from . import packages, power, restarts, rpm
 from .device import Device
 from .site import Site
 
 # A track's scenarios, in the order in which they run on its machine.
-TRACKS = {"packages": packages.scenarios, "restarts": restarts.scenarios, "power": power.scenarios}
+TRACKS = {
+    "packages": packages.scenarios,
+    "rpm": rpm.scenarios,
+    "restarts": restarts.scenarios,
+    "power": power.scenarios,
+}
 # A machine for each core of the smallest computer that the tests run on.
 AT_ONCE = 2
 
@@ -24,10 +29,11 @@ def say(*words):
 
 def track(name, count, options, site):
     """Runs one track; returns how many of its scenarios passed and failed."""
-    debs = {path: path.name for path in sorted(options.work.glob("*.deb"))}
-    device = Device(options.image, options.work / name, debs)
+    kind = "rpm" if name == "rpm" else "deb"
+    files = {path: path.name for path in sorted(options.work.glob(f"*.{kind}"))}
+    device = Device(options.rpm_image if kind == "rpm" else options.image, options.work / name, files)
     passed, begin = 0, time.monotonic()
-    scenarios = [("install", packages.install), *TRACKS[name](count)]
+    scenarios = TRACKS[name](count)
     try:
         for scenario, run in scenarios:
             began = time.monotonic()
@@ -48,6 +54,7 @@ def main():
     """Returns the exit code: 0 if every scenario passed."""
     parser = argparse.ArgumentParser(prog="lab/run")
     parser.add_argument("--image", type=Path, required=True)
+    parser.add_argument("--rpm-image", type=Path)
     parser.add_argument("--binary", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("tracks", nargs="*", metavar="TRACK[:N]", help=" ".join(TRACKS))

@@ -1,4 +1,4 @@
-"""A machine of the laboratory with Muster from its Debian package, enrolled at a site.
+"""A machine of the laboratory with Muster from its package, enrolled at a site.
 
 Programs of the scenarios leave what they really did in TRUTH, line by line and flushed to the disk: what
 the accounting says is held against that, never against the agent's own files.
@@ -16,8 +16,9 @@ DATA = "/var/lib/muster/agent"
 TRUTH = "/var/lib/truth"
 # Where the packages lie in the machine.
 PAYLOAD = "/var/lib/payload"
-# Among them the package once more, with a higher version.
-NEXT = "muster_*+next_*.deb"
+# How the package is installed, and once more with a higher version.
+INSTALL = f"DEBIAN_FRONTEND=noninteractive dpkg -i {PAYLOAD}/muster_*[0-9]_*.deb"
+UPGRADE = f"dpkg -i {PAYLOAD}/muster_*+next_*.deb"
 # Appends a line to TRUTH and flushes it; what each program does first and last.
 NOTE = f'note() {{ echo "$*" >>{TRUTH}; sync {TRUTH} /var/lib; }}\n'
 # Shorter than by default, so that the laboratory waits for the agent and not for its patience.
@@ -35,12 +36,12 @@ class Device(Machine):
         super().__init__(image, folder, payload)
         self.name = folder.name
 
-    def install(self, site):
-        """Boots, installs the package with dpkg, enrols, and starts the service."""
+    def install(self, site, install=INSTALL):
+        """Boots, installs the package, enrols, and starts the service."""
         self.power_on()
         self.await_boot()
         self.ok(f"mkdir -p {PAYLOAD} && tar -xf /dev/vdb -C {PAYLOAD}")
-        self.ok(f"DEBIAN_FRONTEND=noninteractive dpkg -i {PAYLOAD}/muster_*[0-9]_*.deb")
+        self.ok(install)
         # Without an identity the unit waits, and its failure is not the package's.
         assert self.run("systemctl is-active muster-agent")[0] != 0
         self.ok(f"echo {HOST} {socket.gethostname()} >>/etc/hosts")

@@ -1,15 +1,15 @@
 """The package on a real machine: installed, upgraded, removed and purged, with runs in progress."""
 
-from .device import DATA, NEXT, NOTE, PAYLOAD
+from .device import DATA, INSTALL, NOTE, PAYLOAD, UPGRADE
 from .site import until
 
 # How long the programs take that something happens under.
 PROGRAM_SECONDS = 25
 
 
-def install(site, device):
+def install(site, device, how=INSTALL):
     """The agent from the package, as a service of systemd, installs a package of Debian."""
-    device.install(site)
+    device.install(site, how)
     assert device.status()["isolation"] == "unit", device.status()
     name = f"hello-{device.name}"
     files = {
@@ -55,12 +55,12 @@ def supervisor_killed(site, device):
     assert "muster-run" not in device.ok("systemctl list-units --all --no-pager 'muster-run-*'")
 
 
-def upgraded(site, device):
+def upgraded(site, device, how=UPGRADE):
     """The package is upgraded during a run: another agent, the same run."""
 
     def act():
         before = device.agent_pid()
-        device.ok(f"dpkg -i {PAYLOAD}/{NEXT}")
+        device.ok(how)
         until("another agent", lambda: device.agent_pid() not in (before, "0"), 60)
 
     during_a_run(site, device, "upgraded", act)
@@ -70,7 +70,7 @@ def upgraded_by_a_run(site, device):
     """A run that upgrades the package of its own agent ends well, and is told by the new agent."""
     before = device.agent_pid()
     device.ok(f"dpkg -i --force-downgrade {PAYLOAD}/muster_*[0-9]_*.deb")
-    script = f"note by; dpkg -i {PAYLOAD}/{NEXT} && note upgraded"
+    script = f"note by; {UPGRADE} && note upgraded"
     detection = "dpkg-query -W muster | grep -q next"
     site.package("by-a-run", {"go.sh": NOTE + script}, {"commandLine": "sh go.sh"}, detection)
     site.advertise("by-a-run", device.name)
@@ -89,7 +89,7 @@ def removed(site, device):
         # Nor does purge delete what only this machine knows.
         said = device.ok("dpkg --purge muster 2>&1")
         assert f"{DATA} stays" in said, said
-        device.ok(f"dpkg -i {PAYLOAD}/{NEXT}")
+        device.ok(UPGRADE)
 
     during_a_run(site, device, "removed", act)
 
@@ -119,5 +119,5 @@ def during_a_run(site, device, name, act):
 
 def scenarios(_):
     """The scenarios of this track."""
-    all_of_them = [stopped, killed, supervisor_killed, upgraded, upgraded_by_a_run, removed, purged]
+    all_of_them = [install, stopped, killed, supervisor_killed, upgraded, upgraded_by_a_run, removed, purged]
     return [(scenario.__name__.replace("_", "-"), scenario) for scenario in all_of_them]

@@ -10,6 +10,7 @@ import random
 import time
 
 from .device import NOTE
+from .packages import install
 
 # The program takes this long; a cut comes within CUT_MOST of the advertisement.
 PROGRAM_SECONDS = 4
@@ -75,4 +76,5 @@ def scenarios(count):
     seed = int(os.environ.get("MUSTER_LAB_SEED") or random.SystemRandom().randrange(2**32))
     print(f"power: MUSTER_LAB_SEED={seed}", flush=True)
     dice = random.Random(seed)
-    return [(f"cut-{number}", cut(number, dice)) for number in range(1, count + 1)]
+    cuts = [(f"cut-{number}", cut(number, dice)) for number in range(1, count + 1)]
+    return [("install", install), *cuts]

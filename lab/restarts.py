@@ -5,6 +5,7 @@ and the program was executed as often as its author allowed.
 """
 
 from .device import NOTE
+from .packages import install
 from .site import until
 
 # From the network's coming up in the boot that follows the restart to the outcome at the site.
@@ -100,5 +101,7 @@ def ends(site, device, name, state, reason, truth):
 
 def scenarios(_):
     """The scenarios of this track."""
-    all_of_them = [agent_restarts, restart_code, program_restarts, unasked_never, unasked_rerun]
+    all_of_them = [
+        install, agent_restarts, restart_code, program_restarts, unasked_never, unasked_rerun
+    ]
     return [(scenario.__name__.replace("_", "-"), scenario) for scenario in all_of_them]
