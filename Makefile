@@ -38,9 +38,9 @@ package: ## build the Debian and RPM packages into target/package, for glibc 2.2
 	scripts/check-package "$$(scripts/package "$$binary" "$$folder")" 2.28 && \
 	scripts/check-rpm "$$(scripts/package-rpm "$$binary" "$$folder")" 2.28
 
-lab: ## real machines in qemu: the packages, restarts, power cuts; 50 cuts
+lab: ## real machines in qemu: packages, an earlier release, restarts, power cuts; 50 cuts
 	@scripts/setup lab
-	@lab/run --binary "$$(scripts/portable)" packages rpm restarts power:50
+	@lab/run --binary "$$(scripts/portable)" packages rpm releases restarts power:50
 
 bench: ## measure ingest, policy polls and memory, beside known peers
 	@scripts/setup

@@ -7,7 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
-from . import packages, power, restarts, rpm
+from . import packages, power, releases, restarts, rpm
 from .device import Device
 from .site import Site
 
@@ -15,6 +15,7 @@ from .site import Site
 TRACKS = {
     "packages": packages.scenarios,
     "rpm": rpm.scenarios,
+    "releases": releases.scenarios,
     "restarts": restarts.scenarios,
     "power": power.scenarios,
 }

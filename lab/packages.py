@@ -1,5 +1,7 @@
 """The package on a real machine: installed, upgraded, removed and purged, with runs in progress."""
 
+import json
+
 from .device import DATA, INSTALL, NOTE, PAYLOAD, UPGRADE
 from .site import until
 
@@ -7,10 +9,10 @@ from .site import until
 PROGRAM_SECONDS = 25
 
 
-def install(site, device, how=INSTALL):
+def install(site, device, how=INSTALL, isolation="unit"):
     """The agent from the package, as a service of systemd, installs a package of Debian."""
     device.install(site, how)
-    assert device.status()["isolation"] == "unit", device.status()
+    assert device.status()["isolation"] == isolation, device.status()
     name = f"hello-{device.name}"
     files = {
         "hello.deb": device.image / "hello.deb",
@@ -55,7 +57,7 @@ def supervisor_killed(site, device):
     assert "muster-run" not in device.ok("systemctl list-units --all --no-pager 'muster-run-*'")
 
 
-def upgraded(site, device, how=UPGRADE):
+def upgraded(site, device, how=UPGRADE, name="upgraded"):
     """The package is upgraded during a run: another agent, the same run."""
 
     def act():
@@ -63,7 +65,7 @@ def upgraded(site, device, how=UPGRADE):
         device.ok(how)
         until("another agent", lambda: device.agent_pid() not in (before, "0"), 60)
 
-    during_a_run(site, device, "upgraded", act)
+    during_a_run(site, device, name, act)
 
 
 def upgraded_by_a_run(site, device):
@@ -94,6 +96,26 @@ def removed(site, device):
     during_a_run(site, device, "removed", act)
 
 
+def unit_removed(site, device):
+    """A program removes the unit of the very agent that runs it: its outcome is told, and so is the loss."""
+    unit = "/usr/lib/systemd/system/muster-agent.service"
+    files = {"go.sh": NOTE + f"note unit; rm {unit}; systemctl daemon-reload"}
+    site.package("unit-removed", files, {"commandLine": "sh go.sh", "rerun": "never"})
+    site.advertise("unit-removed", device.name)
+    row = site.await_state("unit-removed", "succeeded", "failed", "interrupted")
+    assert (row["state"], row["reason"]) == ("succeeded", "exit-code"), row
+    assert service_check(device) == (False, "install the package again")
+    device.ok(UPGRADE)
+    assert service_check(device) == (True, "")
+
+
+def service_check(device):
+    """Whether `agent verify` finds the service well, and the remedy."""
+    found = json.loads(device.run(f"muster agent verify --data {DATA} -o json")[1])
+    check = next(check for check in found["checks"] if check["name"] == "service")
+    return check["ok"], check["remedy"]
+
+
 def purged(_, device):
     """With everything told, `purge` leaves nothing; the units are gone."""
     device.ok("systemctl restart muster-agent")
@@ -119,5 +141,6 @@ def during_a_run(site, device, name, act):
 
 def scenarios(_):
     """The scenarios of this track."""
-    all_of_them = [install, stopped, killed, supervisor_killed, upgraded, upgraded_by_a_run, removed, purged]
+    all_of_them = [install, stopped, killed, supervisor_killed, upgraded, upgraded_by_a_run, removed]
+    all_of_them += [unit_removed, purged]
     return [(scenario.__name__.replace("_", "-"), scenario) for scenario in all_of_them]

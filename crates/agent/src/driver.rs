@@ -55,7 +55,9 @@ use crate::requests;
 use crate::sessions::Sessions;
 use crate::shown::Shown;
 use crate::transport::Transport;
+
 use crate::trust_store::TrustStore;
+pub(crate) use isolation::BOOTED;
 pub(crate) use isolation::Isolation;
 pub(crate) use packages::Packages;
 

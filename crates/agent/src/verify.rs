@@ -10,6 +10,7 @@ mod content;
 mod device;
 mod files;
 mod memory;
+mod service;
 
 use std::path::Path;
 
@@ -108,6 +109,7 @@ fn look(data: &Path) -> Result<(Look<'_>, Findings), VerifyError> {
     let seen = [
         device::identity(&look),
         device::program(&look),
+        service::service(&look),
         files::settings(&look),
         files::folders(&look),
         files::permissions(&look),

@@ -24,7 +24,7 @@ use muster_model::message::RunId;
 use crate::supervisor;
 
 /// What systemd(1) makes when it is the machine's service manager (sd_booted(3)).
-const BOOTED: &str = "/run/systemd/system";
+pub(crate) const BOOTED: &str = "/run/systemd/system";
 /// Where systemd-run(1) lies.
 const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
 /// The slice that runs are gathered in, for people: `systemctl status muster.slice`.

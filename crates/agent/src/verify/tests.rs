@@ -82,7 +82,7 @@ impl Device {
         let before = self.everything();
         let Findings { checks, faults } = findings(self.path());
         assert_eq!(self.everything(), before, "a look changes nothing");
-        assert_eq!(checks.len(), 13);
+        assert_eq!(checks.len(), 14);
         let failed = checks.into_iter().filter(|check| !check.ok);
         let failed = failed.inspect(|check| assert!(!check.remedy.is_empty(), "{check:?}"));
         (failed.map(|check| check.name).collect(), faults)

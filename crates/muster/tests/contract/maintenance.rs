@@ -80,7 +80,7 @@ fn a_verification_is_told_on_the_device_and_at_the_site() {
     });
     assert_eq!(at_site["verified"]["ok"], true, "{at_site}");
     assert_eq!(at_site["verified"]["by"], "person", "{at_site}");
-    assert_eq!(at_site["verified"]["checks"].as_array().unwrap().len(), 13, "{at_site}");
+    assert_eq!(at_site["verified"]["checks"].as_array().unwrap().len(), 14, "{at_site}");
     assert_eq!(said(&fleet, "verified: all well"), 1);
     assert!(fleet.status("d1")["maintenance"]["verified"].is_object());
     let said = fleet.refused(1, &["agent", "verify", "--data", &fleet.path("site")]);
