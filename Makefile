@@ -40,7 +40,7 @@ package: ## build the Debian and RPM packages into target/package, for glibc 2.2
 
 lab: ## real machines in qemu: packages, an earlier release, restarts, power cuts; 50 cuts
 	@scripts/setup lab
-	@lab/run --binary "$$(scripts/portable)" packages rpm releases restarts power:50
+	@lab/run --binary "$$(scripts/portable)" packages rpm releases restarts misbehaving power:50
 
 bench: ## measure ingest, policy polls and memory, beside known peers
 	@scripts/setup

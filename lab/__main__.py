@@ -7,7 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
-from . import packages, power, releases, restarts, rpm
+from . import misbehaving, packages, power, releases, restarts, rpm
 from .device import Device
 from .site import Site
 
@@ -17,6 +17,7 @@ TRACKS = {
     "rpm": rpm.scenarios,
     "releases": releases.scenarios,
     "restarts": restarts.scenarios,
+    "misbehaving": misbehaving.scenarios,
     "power": power.scenarios,
 }
 # A machine for each core of the smallest computer that the tests run on.
