@@ -7,11 +7,22 @@ from . import packages
 from .device import INSTALL, PAYLOAD
 
 OLD = f"DEBIAN_FRONTEND=noninteractive dpkg -i --force-downgrade {PAYLOAD}/muster_*~release_*.deb"
+# Release 0.1 had no package: its unit was written by hand, and its runs are inside of it.
+UNIT = r"""[Unit]
+ConditionPathExists=/var/lib/muster/agent/identity.json
+[Service]
+ExecStart=/usr/bin/muster agent run --data /var/lib/muster/agent
+Restart=always
+KillMode=process
+[Install]
+WantedBy=multi-user.target
+"""
+BY_HAND = f"cat >/etc/systemd/system/muster-agent.service <<'UNIT'\n{UNIT}UNIT\n"
 
 
 def install(site, device):
     """The agent of 0.1 does the main job at a site of today. It knows no units for its runs."""
-    packages.install(site, device, OLD, isolation="session")
+    packages.install(site, device, BY_HAND + OLD, isolation="session")
 
 
 def upgraded(site, device):
