@@ -7,8 +7,10 @@
 
 mod dependencies;
 mod docs;
+mod durable;
 mod fences;
 mod imports;
+mod locks;
 mod paths;
 mod sources;
 
@@ -32,6 +34,9 @@ pub(crate) fn findings(tree: &Tree) -> Vec<String> {
         docs::links_resolve,
         docs::named_paths_exist,
         docs::decisions_are_indexed,
+        durable::each_write_names_a_point,
+        durable::each_point_is_hit,
+        locks::each_stands_in_the_order,
     ];
     let mut found: Vec<String> = rules.iter().flat_map(|rule| rule(tree)).collect();
     found.sort();

@@ -6,6 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use muster_host::failpoint::Role;
 use muster_host::lock::{FolderLock, LockError};
 use muster_host::publish::{self, PublishError};
 use muster_host::quota::ByteSize;
@@ -149,7 +150,7 @@ pub enum EnrollError {
 /// Enrols the device. Durable on return; may be repeated. Blocks, and must not be called from within
 /// an asynchronous runtime.
 pub fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
-    let clock = role::begin()?;
+    let clock = role::begin(Role::Agent)?;
     publish::create_private_dir(&options.data)?;
     let _lock = FolderLock::take(&options.data, "agent enroll")?;
     let mut config = Config::load(&options.data)?;
@@ -181,7 +182,7 @@ pub fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
 /// Gives the identity up. What the device still had to say is set aside with its journal; its settings
 /// stay. Refuses while a program runs. The site is not told: an administrator retires the device.
 pub fn leave(data: &Path) -> Result<Left, EnrollError> {
-    role::begin()?;
+    role::begin(Role::Agent)?;
     if !data.exists() {
         return Ok(Left { device: None });
     }

@@ -77,7 +77,7 @@ impl Journal {
             let salvaged = serde_json::to_string(&owner.salvaged).map_err(JournalError::Encode)?;
             schema::set_meta(&tables, "salvaged", &salvaged).map_err(sql)?;
         }
-        tables.commit().map_err(sql)?;
+        committed(tables).map_err(sql)?;
         connection.close().map_err(|(_, source)| sql(source))?;
         publish::sync_dir(data).map_err(|error| laid(io::Error::other(error)))?;
         Self::open(data)
@@ -108,7 +108,7 @@ impl Journal {
         if found.format < schema::FORMAT {
             let upgrade = connection.unchecked_transaction().map_err(sql)?;
             schema::migrate(&upgrade, found.format).map_err(sql)?;
-            upgrade.commit().map_err(sql)?;
+            committed(upgrade).map_err(sql)?;
         }
         let journal = Self { path, connection };
         // A disk without room for the reserve is a reason not to arm, not a reason not to start. It is
@@ -265,14 +265,11 @@ impl Journal {
         &mut self,
         change: impl Fn(&Transaction) -> rusqlite::Result<()>,
     ) -> Result<(), JournalError> {
-        failpoint::hit(Point::JournalCommit, When::Before);
         let mut saved = self.try_within(&change);
         if matches!(saved, Err(JournalError::DiskFull { .. })) && self.fold().is_ok() {
             saved = self.try_within(&change);
         }
-        saved?;
-        failpoint::hit(Point::JournalCommit, When::After);
-        Ok(())
+        saved
     }
 
     fn try_within(
@@ -283,7 +280,7 @@ impl Journal {
         transaction
             .and_then(|transaction| {
                 change(&transaction)?;
-                transaction.commit()
+                committed(transaction)
             })
             .map_err(|source| JournalError::of(&self.path, source))
     }
@@ -322,6 +319,14 @@ impl Journal {
     fn sql(&self, source: rusqlite::Error) -> JournalError {
         JournalError::of(&self.path, source)
     }
+}
+
+/// Commits; durable on return.
+fn committed(transaction: Transaction) -> rusqlite::Result<()> {
+    failpoint::hit(Point::JournalCommit, When::Before);
+    transaction.commit()?;
+    failpoint::hit(Point::JournalCommit, When::After);
+    Ok(())
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

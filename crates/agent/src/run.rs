@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use muster_agent_core as core;
 use muster_host::clock::Clock;
+use muster_host::failpoint::Role;
 use muster_host::lock::{FolderLock, LockError};
 use muster_host::publish::{self, PublishError};
 use muster_host::quota::{MeasureError, Quota, folder_bytes};
@@ -124,7 +125,7 @@ pub enum RunError {
 /// Runs the agent of `options.data` until SIGTERM or SIGINT. Blocks, and must not be called from within
 /// an asynchronous runtime: the agent's is of one thread.
 pub fn run(options: RunOptions) -> Result<(), RunError> {
-    let clock = role::begin()?;
+    let clock = role::begin(Role::Agent)?;
     let data = std::fs::canonicalize(&options.data)
         .map_err(|source| RunError::Folder { path: options.data, source })?;
     let _lock = FolderLock::take(&data, "agent run")?;

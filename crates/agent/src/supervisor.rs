@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use muster_agent_core::input::{Ending, Exit};
 use muster_host::clock::Clock;
-use muster_host::failpoint::{self, Point, When};
+use muster_host::failpoint::{self, Point, Role, When};
 use muster_host::publish;
 use nix::sys::signal::SigSet;
 use serde::Serialize;
@@ -84,7 +84,8 @@ fn supervise(args: impl IntoIterator<Item = OsString>) -> Result<(), (Refusal, S
     // come as signals.
     let unblocked = SigSet::empty().thread_set_mask();
     unblocked.map_err(|why| (Refusal::Failed, format!("failed to unblock signals: {why}")))?;
-    failpoint::arm_from_env().map_err(|error| (Refusal::Usage, error.to_string()))?;
+    failpoint::arm_from_env(Role::Supervisor)
+        .map_err(|error| (Refusal::Usage, error.to_string()))?;
     let (folder, launch) = parse(args).ok_or((Refusal::Usage, "usage: RUN_DIR LAUNCH".into()))?;
     // Held until this process ends; the program is started with another standard input.
     let _held = take_lock(&folder)?;

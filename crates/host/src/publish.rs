@@ -201,11 +201,14 @@ pub fn create_private_dir(path: &Path) -> Result<(), PublishError> {
 pub fn sync_dir(dir: &Path) -> Result<(), PublishError> {
     let failed = |source| PublishError::Fsync { path: dir.to_owned(), source };
     let folder = File::open(dir).map_err(failed)?;
+    failpoint::hit(Point::PublishFolder, When::Before);
     match folder.sync_all() {
         // File systems that cannot sync a folder say EINVAL; they have nothing better to offer.
-        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => Ok(()),
-        synced => synced.map_err(failed),
+        Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {}
+        synced => synced.map_err(failed)?,
     }
+    failpoint::hit(Point::PublishFolder, When::After);
+    Ok(())
 }
 
 /// Whether both names are names of one file.

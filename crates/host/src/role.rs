@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::clock::{Clock, ClockError, from_env};
-use crate::failpoint::{self, FailpointError};
+use crate::failpoint::{self, FailpointError, Role};
 
 /// What is logged: a level or a filter such as `info,muster_agent=debug`.
 pub const LOG_VARIABLE: &str = "MUSTER_LOG";
@@ -41,11 +41,11 @@ pub enum RoleError {
     Signals(#[source] std::io::Error),
 }
 
-/// Begins a role in this process: the log goes to stderr, a failpoint that the environment names is
+/// Begins `role` in this process: the log goes to stderr, a failpoint that the environment names is
 /// armed, the limit of open files is raised as far as allowed. Answers the clock to use.
-pub fn begin() -> Result<Clock, RoleError> {
+pub fn begin(role: Role) -> Result<Clock, RoleError> {
     init_log()?;
-    if let Some(point) = failpoint::arm_from_env()? {
+    if let Some(point) = failpoint::arm_from_env(role)? {
         tracing::warn!(%point, "a failpoint is armed");
     }
     raise_file_limit();

@@ -116,6 +116,9 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+    /// Print the names of all durable points, where a test may have a process killed.
+    #[command(hide = true)]
+    Failpoints,
     /// Write the manual pages into a folder.
     #[command(hide = true)]
     Man {

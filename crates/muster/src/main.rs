@@ -31,6 +31,7 @@ use commands::{
     orders, package, publisher, query, site,
 };
 use error::{Exit, Failure, Outcome, Tried};
+use muster_host::failpoint;
 
 fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
@@ -68,6 +69,11 @@ fn run(cli: Cli) -> Outcome {
             Ok(())
         }
         Command::Schema(format) => query::schema(format),
+        Command::Failpoints => {
+            let names = failpoint::Point::ALL.iter().map(|point| point.name());
+            print::out(names.collect::<Vec<_>>().join("\n"));
+            Ok(())
+        }
         Command::Man { folder } => clap_mangen::generate_to(Cli::command(), &folder)
             .tried(|| format!("write manual pages into {}", folder.display())),
         command => client(command, cli.context.as_deref()),
@@ -151,6 +157,7 @@ async fn with_site(api: &Api, command: Command) -> Outcome {
         | Command::Schema(_)
         | Command::Publisher(_)
         | Command::Completions { .. }
+        | Command::Failpoints
         | Command::Man { .. } => Err(Failure::usage("this command needs no site")),
     }
 }

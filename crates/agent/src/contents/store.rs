@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use muster_host::failpoint::{self, Point, When};
 use muster_host::publish::{self, PublishError, ReadError, read_if_there};
 use muster_host::quota::{Quota, QuotaExceeded};
 use muster_model::digest::Digest;
@@ -176,9 +177,12 @@ impl Store {
 
     /// Makes everything stored so far durable, with one sync of the file system.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        failpoint::hit(Point::ContentSync, When::Before);
         File::open(&self.dir)
             .and_then(|folder| Ok(rustix::fs::syncfs(&folder)?))
-            .map_err(|source| StoreError::Sync { path: self.dir.clone(), source })
+            .map_err(|source| StoreError::Sync { path: self.dir.clone(), source })?;
+        failpoint::hit(Point::ContentSync, When::After);
+        Ok(())
     }
 
     /// 256 folders keep each small enough for any file system.

@@ -5,6 +5,7 @@ use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
 use muster_agent_core::input::{Input, RunEvidence};
+use muster_host::failpoint::{self, Point, When};
 use muster_host::publish;
 use muster_model::message::RunId;
 use muster_model::state::Waiting;
@@ -122,9 +123,11 @@ impl Setup {
         let folder = self.folder_of(run);
         let shown = self.data.join("run").join(format!("run-{run}.json"));
         let _ = publish::durable_remove(&shown);
+        failpoint::hit(Point::RunRemove, When::Before);
         if let Err(error) = remove_copy(folder.path()) {
             tracing::warn!(%run, %error, "the run's folder stays");
         }
+        failpoint::hit(Point::RunRemove, When::After);
     }
 }
 

@@ -30,8 +30,14 @@ const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
 /// The slice that runs are gathered in, for people: `systemctl status muster.slice`.
 const SLICE: &str = "muster.slice";
 /// What the supervisor inherits of the agent's environment: its clocks, failpoints and log.
-const INHERITED: [&str; 5] =
-    ["MUSTER_CLOCK", "MUSTER_ELAPSED", "MUSTER_BOOT_ID", "MUSTER_FAILPOINT", "MUSTER_LOG"];
+const INHERITED: [&str; 6] = [
+    "MUSTER_CLOCK",
+    "MUSTER_ELAPSED",
+    "MUSTER_BOOT_ID",
+    "MUSTER_FAILPOINT",
+    "MUSTER_FAILPOINT_TRACE",
+    "MUSTER_LOG",
+];
 /// What a unit that is told to stop is given beyond the program's grace: the supervisor's own KILL,
 /// and a slow disk's word that the exit record is there.
 const STOP_MARGIN: Duration = Duration::from_secs(30);

@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use muster_agent_core::input::{Input, RestartTry};
+use muster_host::failpoint::{self, Point, When};
 use tokio::process::Command;
 
 use super::Driver;
@@ -35,6 +36,7 @@ impl Driver {
 /// Runs `command` with sh(1): it is the administrator's own, and may be more than one word.
 async fn restart(command: &str, most: Duration) -> RestartTry {
     tracing::warn!(command, "restarting the machine");
+    failpoint::hit(Point::RestartCommand, When::Before);
     let child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
@@ -46,6 +48,7 @@ async fn restart(command: &str, most: Duration) -> RestartTry {
         Ok(child) => child,
         Err(error) => return failed(&format!("failed to execute /bin/sh: {error}")),
     };
+    failpoint::hit(Point::RestartCommand, When::After);
     match tokio::time::timeout(most, child.wait_with_output()).await {
         Ok(Ok(output)) if output.status.success() => RestartTry::Begun,
         Ok(Ok(output)) => failed(&complaint(output.status, &output.stderr)),

@@ -92,11 +92,14 @@ impl Draft {
     }
 
     fn sync(&self) -> Result<(), PublishError> {
+        failpoint::hit(Point::PublishSync, When::Before);
         self.file.sync_all().map_err(|source| match is_disk_full(&source) {
             // File systems that allocate late find out here. The draft goes, so nothing is unknown.
             true => PublishError::DiskFull { path: self.target.clone() },
             false => PublishError::Fsync { path: self.target.clone(), source },
-        })
+        })?;
+        failpoint::hit(Point::PublishSync, When::After);
+        Ok(())
     }
 
     fn refused(&self, source: io::Error) -> PublishError {

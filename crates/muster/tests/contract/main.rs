@@ -7,6 +7,7 @@ mod fleet;
 mod proxy;
 
 mod accounting;
+mod amnesia;
 mod clock;
 mod components;
 mod credentials;

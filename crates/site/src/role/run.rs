@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use muster_host::bind::bind;
 use muster_host::clock::Clock;
+use muster_host::failpoint::Role;
 use muster_host::lock::FolderLock;
 use muster_host::objects::open_store;
 use muster_host::pki::server_names;
@@ -48,7 +49,7 @@ pub async fn run(
     data: impl Into<PathBuf>,
     beside: impl FnOnce(DeviceService) -> Router,
 ) -> Result<(), SiteError> {
-    let clock = begin()?;
+    let clock = begin(Role::Site)?;
     let stop = stop_on_signals()?;
     run_until(data.into(), beside, clock, stop).await
 }

@@ -203,13 +203,15 @@ impl Tx {
     /// may be acknowledged, and the caller looks before it tries again.
     pub async fn commit(self) -> Result<(), StoreError> {
         let Tx { read, revision, announcer } = self;
-        if revision.is_some() {
-            failpoint::hit(Point::RevisionCommit, When::Before);
-        }
+        let point = match revision {
+            Some(_) => Point::RevisionCommit,
+            None => Point::StoreCommit,
+        };
+        failpoint::hit(point, When::Before);
         on_engine!(read.conn, tx => tx.commit().await)
             .map_err(|source| StoreError::of("commit", source))?;
+        failpoint::hit(point, When::After);
         if let Some(revision) = revision {
-            failpoint::hit(Point::RevisionCommit, When::After);
             announcer.announce(revision);
         }
         Ok(())
