@@ -28,6 +28,7 @@ use crate::restart::Restarting;
 use crate::saved::{Key, Memory, ObligationRecord, RunRecord, Saved};
 use crate::sometimes::{Branch, Fired};
 use crate::step::{Step, Write};
+use crate::upgrade::Upgrading;
 use crate::window::Calendar;
 
 /// The memory is saved when its time has become older than this, so that a boot loses little of it:
@@ -69,6 +70,7 @@ pub struct Agent {
     pub(crate) found: Vec<FoundRun>,
     pub(crate) restarting: Restarting,
     pub(crate) maintaining: Maintaining,
+    pub(crate) upgrading: Upgrading,
     /// Who is logged on; `None` until the shell has said so.
     pub(crate) sessions: Option<Vec<String>>,
     pub(crate) started: bool,
@@ -129,6 +131,7 @@ impl Agent {
             found: Vec::new(),
             restarting: Restarting::default(),
             maintaining: Maintaining::default(),
+            upgrading: Upgrading::default(),
             sessions: None,
             started: false,
             fired: Fired::default(),
@@ -171,6 +174,7 @@ impl Agent {
         self.take(&mut draft, input);
         self.discard_told(&mut draft);
         self.look(&mut draft);
+        self.pump_upgrade(&mut draft);
         self.pump_restart(&mut draft);
         self.pump_maintenance(&mut draft);
         self.pump_components(&mut draft);
@@ -229,6 +233,7 @@ impl Agent {
                 self.maintaining.told_paused = true;
             }
             Input::UpgradeWaits(waits) => self.maintaining.upgrade_waits = waits,
+            Input::Release { manifest, news } => self.release_news(draft, manifest, news),
             Input::Verified(findings) => self.verified(draft, findings),
             Input::Repaired { fault, failed } => self.repaired(draft, &fault, failed),
         }

@@ -13,6 +13,7 @@ use muster_model::settings::Setting;
 use crate::agent::Agent;
 use crate::draft::Draft;
 use crate::maintenance::RepairStage;
+use crate::saved::{ObligationRecord, Stage};
 
 impl Agent {
     /// Says where the components stand if that changed. Not before the first policy: until then the
@@ -52,11 +53,23 @@ impl Agent {
         if let Some(reason) = self.repair_pending() {
             return ComponentState::RepairPending { reason };
         }
+        if let Some(reason) = self.upgrade_pending() {
+            return ComponentState::UpgradeWaiting { reason };
+        }
         match (self.maintaining.upgrade_waits, self.turn_free()) {
             (false, _) => ComponentState::Installed,
             (true, true) => ComponentState::UpgradeWaiting { reason: UpgradeWaiting::Restart },
             (true, false) => ComponentState::UpgradeWaiting { reason: UpgradeWaiting::InUse },
         }
+    }
+
+    /// Where a release stands that is to be taken up.
+    fn upgrade_pending(&self) -> Option<UpgradeWaiting> {
+        let any = |is: fn(&ObligationRecord) -> bool| self.obligations.values().any(is);
+        if any(|record| record.stage == Stage::Upgrading) {
+            return Some(UpgradeWaiting::Trial);
+        }
+        any(ObligationRecord::waits_to_upgrade).then_some(UpgradeWaiting::InUse)
     }
 
     /// What waits longest for others is named first.

@@ -91,6 +91,9 @@ impl Agent {
 
     /// While the account is awaited no poll is held beyond the next question for it.
     fn poll_wait(&self, now: Elapsed) -> Duration {
+        if self.is_on_trial() {
+            return BACKOFF_LEAST;
+        }
         let wait = self.setting(Setting::PollWait);
         match self.memory.awaits_account {
             true => wait.min(self.contact.account.due().since(now)).max(BACKOFF_LEAST),
@@ -100,6 +103,7 @@ impl Agent {
 
     pub(crate) fn nothing_new(&mut self, draft: &mut Draft, site_time: Option<Wall>) {
         self.site_heard(draft, site_time);
+        self.upgrading.heard |= site_time.is_some();
         self.answered(draft, Question::Poll);
     }
 
@@ -113,6 +117,7 @@ impl Agent {
         match self.policy_refusal(&policy) {
             Some(refusal) => self.refuse(draft, refusal.to_string(), Some(&refusal)),
             None => {
+                self.upgrading.heard |= site_time.is_some();
                 self.answered(draft, Question::Poll);
                 self.contact.refusal_told = None;
                 self.take_policy(draft, policy);

@@ -53,7 +53,8 @@ impl Agent {
             Stage::Over
             | Stage::Running { .. }
             | Stage::DetectingAfter { .. }
-            | Stage::Recalled => return None,
+            | Stage::Recalled
+            | Stage::Upgrading => return None,
             stage @ Stage::RestartPending { .. } => return program_restart_until(stage),
             Stage::Holding { until, .. } => Some(*until),
             _ => None,

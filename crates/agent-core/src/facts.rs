@@ -24,6 +24,7 @@ impl Agent {
     pub(crate) fn take_facts(&mut self, draft: &mut Draft, facts: Facts) {
         let platform = |facts: &Facts| (facts.os.clone(), facts.arch.clone());
         let moved = platform(&facts) != platform(&self.memory.facts);
+        let upgraded = facts.agent_version != self.memory.facts.agent_version;
         self.memory.facts = facts;
         draft.memory = true;
         let facts = &self.memory.facts;
@@ -32,6 +33,7 @@ impl Agent {
             State::NotApplicable { why: NotApplicable::Requirement } => {
                 record.unmet.as_ref().is_none_or(|unmet| meets(unmet, facts))
             }
+            State::NotApplicable { why: NotApplicable::NewerPresent } => moved || upgraded,
             State::NotApplicable { .. } => moved,
             _ => false,
         };

@@ -8,12 +8,14 @@ use muster_model::id::{BootId, EpochId, Sequence};
 use muster_model::message::RunId;
 use muster_model::package::{Detection, Program};
 use muster_model::policy::Policy;
+use muster_model::release::AgentRelease;
 use muster_model::state::{Rule, Waiting};
 use muster_model::wire::device::{Account, Receipt};
 
 use crate::maintenance::{Fault, Findings};
 use crate::saved::Key;
 use crate::step::Launch;
+use crate::upgrade::ReleaseNews;
 use crate::user::Request;
 
 /// One thing that happened. Signatures were checked by the shell before a document gets here.
@@ -132,6 +134,14 @@ pub enum Input {
     },
     /// Whether a newer program than the agent that runs lies on the disk.
     UpgradeWaits(bool),
+    /// What became of [`Effect::TakeUp`](crate::step::Effect::TakeUp) or
+    /// [`Effect::TrialPassed`](crate::step::Effect::TrialPassed).
+    Release {
+        /// The release.
+        manifest: Digest,
+        /// The news.
+        news: ReleaseNews,
+    },
     /// The agent was looked at.
     Verified(Findings),
     /// What became of [`Effect::Repair`](crate::step::Effect::Repair).
@@ -196,6 +206,9 @@ pub struct Manifested {
     pub detection: Option<Detection>,
     /// Bytes of the unpacked tree.
     pub size: u64,
+    /// Its content is the agent's own program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<AgentRelease>,
 }
 
 /// What a detection found.

@@ -164,6 +164,8 @@ impl Agent {
             somebody: self.somebody(),
             restart_near: self.restart_near(self.elapsed, trusted),
             outbox_room: self.outbox.has_room(self.memory.relieved),
+            footing: &self.upgrading.footing,
+            upgrade_wait: self.upgrade_wait(),
             detecting: asked.is_some_and(|asked| asked.detect.is_some()),
             checking: asked.is_some_and(|asked| asked.check.is_some()),
             cleared: asked.is_some_and(|asked| asked.cleared),
@@ -211,6 +213,8 @@ impl Agent {
             Move::Arm { program, detection } => {
                 self.arm(draft, key, *program, detection.map(|detection| *detection));
             }
+            Move::InUse { why, until } => self.wait_in_use(draft, key, why, until),
+            Move::Upgrade => self.upgrade(draft, key),
             Move::DetectAfter => self.detect_after(draft, key),
             Move::Restarted => self.restarted(draft, key),
             Move::ProgramRestartOver => self.program_restart_over(draft, key),

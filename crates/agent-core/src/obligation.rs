@@ -33,7 +33,9 @@ use crate::outcome::{detects, failed};
 use crate::part::{Known, manifested, part_of, ran_before};
 use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
 use crate::schedule::{Start, late, start};
+use crate::upgrade::next_of_release;
 use crate::user::{announced, fits};
+use crate::versions::Footing;
 use crate::window::Calendar;
 
 /// Everything that decides what an obligation does next.
@@ -75,6 +77,10 @@ pub(crate) struct Standing<'a> {
     pub(crate) somebody: Option<bool>,
     /// The outbox can take the outcome of one more run.
     pub(crate) outbox_room: bool,
+    /// Which version of the agent runs.
+    pub(crate) footing: &'a Footing,
+    /// How long an upgrade waits for runs and restarts.
+    pub(crate) upgrade_wait: Duration,
     /// A detection for this obligation is under way.
     pub(crate) detecting: bool,
     /// A look at the conditions of this obligation is under way.
@@ -115,6 +121,10 @@ pub(crate) enum Move {
     Notify { starts: Wall },
     /// The program is started.
     Arm { program: Box<Program>, detection: Option<Box<Detection>> },
+    /// The release waits for a run or a restart, until then at most.
+    InUse { why: Waiting, until: Wall },
+    /// The release is taken up.
+    Upgrade,
     /// Detection runs after the program.
     DetectAfter,
     /// The machine has restarted, as was asked.
@@ -130,7 +140,7 @@ pub(crate) fn next(standing: &Standing<'_>) -> Move {
     match &standing.record.stage {
         // After the account and before the first policy nothing is known to be withdrawn.
         _ if standing.policy.is_none() => Move::Stay,
-        Stage::Over | Stage::Running { .. } => Move::Stay,
+        Stage::Over | Stage::Running { .. } | Stage::Upgrading => Move::Stay,
         Stage::DetectingAfter { .. } if standing.detecting => Move::Stay,
         // A run that was found again is judged once its package is here again.
         Stage::DetectingAfter { .. } if still_fetching(standing).is_some() => Move::Stay,
@@ -205,9 +215,10 @@ fn next_in_window(
     program: &Program,
     manifested: &Manifested,
 ) -> Move {
-    match standing.shut(offer, program) {
-        Some((why, until)) => Move::Wait { why, until },
-        None => next_of_ready(standing, program, manifested),
+    match (standing.shut(offer, program), &manifested.release) {
+        (Some((why, until)), _) => Move::Wait { why, until },
+        (None, Some(release)) => next_of_release(standing, release),
+        (None, None) => next_of_ready(standing, program, manifested),
     }
 }
 
@@ -277,6 +288,8 @@ fn next_recalled(standing: &Standing<'_>) -> Move {
         Err(next) => return next,
     };
     match (manifested.program(&standing.record.program), still_fetching(standing)) {
+        // The versions on the device outlive the journal.
+        (Some(_), None) if manifested.release.is_some() => Move::Upgrade,
         (None, _) => lost,
         (_, Some(next)) => next,
         (Some(program), None) => Move::Recall {

@@ -38,6 +38,8 @@ pub struct Planted {
     pub wall_clock_trusted: bool,
     /// What could not be sent is tried again 23 hours later.
     pub send_cycle_of_a_day: bool,
+    /// An upgrade waits for what is in use for as long as that is so.
+    pub upgrade_waits_for_ever: bool,
 }
 
 impl Planted {

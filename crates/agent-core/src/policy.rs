@@ -168,7 +168,8 @@ impl Agent {
             Stage::Running { .. }
             | Stage::DetectingAfter { .. }
             | Stage::RestartPending { .. }
-            | Stage::Recalled => {}
+            | Stage::Recalled
+            | Stage::Upgrading => {}
             _ if record.revision != offer.revision => {
                 self.fired.note(Branch::Moved);
                 self.follow(draft, &key, offer);
@@ -228,6 +229,7 @@ impl Agent {
         }
         record.uncounted = record.attempts;
         record.restarts = 0;
+        record.times.in_use_since = None;
         record.stage = Stage::Idle;
         if matches!(record.reported, State::NotApplicable { .. }) {
             self.report(draft, key, State::Accepted, Told::default());

@@ -161,6 +161,9 @@ pub struct Times {
     /// When the device first saw it due, in trusted time, where something follows from that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fell_due: Option<Wall>,
+    /// Since when the agent's upgrade has waited for runs and restarts, in trusted time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_use_since: Option<Wall>,
 }
 
 impl Times {
@@ -254,6 +257,8 @@ pub enum Stage {
     /// The site's account says that it was running when this device lost its memory. Its program is
     /// learned from the content again; then the run's folder is looked at.
     Recalled,
+    /// It is an agent release that is being taken up: what the versions on the device say decides.
+    Upgrading,
     /// It has ended.
     Over,
 }

@@ -105,11 +105,19 @@ pub enum Branch {
     RepairWaits,
     /// Something was mended.
     Mended,
+    /// An upgrade of the agent waited for a run or a restart.
+    UpgradeWaits,
+    /// A release was taken up.
+    Upgraded,
+    /// A release reached the site.
+    ReachedSite,
+    /// The version before a release returned.
+    Returned,
 }
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 49] = [
+    pub const ALL: [Branch; 53] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -159,6 +167,10 @@ impl Branch {
         Branch::CheckFailed,
         Branch::RepairWaits,
         Branch::Mended,
+        Branch::UpgradeWaits,
+        Branch::Upgraded,
+        Branch::ReachedSite,
+        Branch::Returned,
     ];
 }
 

@@ -99,6 +99,19 @@ pub enum Effect {
     /// Restart the machine; answered by `RestartTried`. No run is under way, and what may be sent has
     /// been sent.
     Restart,
+    /// Lay the release out (checking every digest again), give it a trial of that length, and end: another
+    /// version is started. Answered by `Release` only if it was not taken up.
+    TakeUp {
+        /// Its package.
+        package: PinnedPackage,
+        /// How long it has to reach the site while the site can be reached.
+        trial: muster_model::period::Period,
+    },
+    /// The release with this manifest, which runs, has reached the site: durably, it stands from now on.
+    /// Answered by `Release`.
+    TrialPassed(Digest),
+    /// That the version before is back, in place of this release, has been said.
+    ReturnTold(Digest),
     /// Look at the agent's own files, without changing, stopping or locking anything; answered by
     /// `Verified`. At most one is under way.
     Verify,

@@ -73,6 +73,9 @@ impl Agent {
             (Stage::Running { .. }, _) => "the program ends",
             (Stage::DetectingAfter { .. }, _) => "detection judges the run",
             (Stage::RestartPending { .. }, _) => "the machine restarts, then detection judges",
+            (Stage::Upgrading, _) => {
+                "the new version of the agent reaches the site, or the one before returns"
+            }
             (Stage::Recalled, _) => "the folder of the run from before the loss is looked at",
             (Stage::DetectingBefore, _) => "detection tells whether anything is to be done",
             (Stage::Checking, _) => "conditions are looked at, then the program starts",

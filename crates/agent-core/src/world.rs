@@ -23,6 +23,7 @@ use crate::input::{
 };
 use crate::saved::{Key, ObligationRecord, Saved};
 use crate::step::{Effect, Step, Unsigned, Write};
+use crate::versions::Footing;
 
 pub(crate) use make::*;
 
@@ -151,6 +152,14 @@ impl World {
     /// The agent dies and is started again; what was not saved is gone.
     pub(crate) fn restart(&mut self) {
         self.agent = Agent::restore(&self.identity, self.journal.saved.clone());
+        self.waiting.clear();
+        self.start();
+    }
+
+    /// The same, as the version of the agent that `footing` says.
+    pub(crate) fn restart_on(&mut self, footing: Footing) {
+        let agent = Agent::restore(&self.identity, self.journal.saved.clone());
+        self.agent = agent.standing_on(footing);
         self.waiting.clear();
         self.start();
     }

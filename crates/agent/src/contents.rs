@@ -225,5 +225,6 @@ fn manifested(manifest: &Manifest) -> Manifested {
         programs: manifest.spec().programs.clone(),
         detection: manifest.spec().detection.clone(),
         size: manifest.content_bytes(),
+        release: manifest.spec().agent_release,
     }
 }

@@ -21,6 +21,7 @@ mod local;
 mod maintenance;
 mod packages;
 mod restart;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -55,10 +56,10 @@ use crate::requests;
 use crate::sessions::Sessions;
 use crate::shown::Shown;
 use crate::transport::Transport;
-
 use crate::trust_store::TrustStore;
-pub(crate) use isolation::BOOTED;
-pub(crate) use isolation::Isolation;
+use crate::versions;
+
+pub(crate) use isolation::{BOOTED, Isolation};
 pub(crate) use packages::Packages;
 
 /// The longest sleep: the timer stands still while the machine sleeps, the deadlines do not.
@@ -113,6 +114,15 @@ pub enum DriverError {
     Fatal(String),
 }
 
+/// Why the driver ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was told to.
+    Stopped,
+    /// A release of the agent is to be started in its place.
+    TakenUp,
+}
+
 /// The driver.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -131,6 +141,8 @@ pub(crate) struct Driver {
     paused: bool,
     /// A newer program lies where this one was started from.
     upgrade_waits: bool,
+    /// A release is to be started in this agent's place.
+    taken_up: bool,
     shown: Shown,
     /// Who is logged on, as the machine was last told.
     users: Vec<String>,
@@ -153,7 +165,7 @@ impl Driver {
         let facts = crate::facts::gather(&setup.data, &setup.name, &setup.config);
         setup.packages.restore(&saved);
         Self {
-            agent: Agent::restore(&identity, saved),
+            agent: Agent::restore(&identity, saved).standing_on(versions::footing(&setup.data)),
             identity,
             setup: Arc::new(setup),
             journal,
@@ -166,6 +178,7 @@ impl Driver {
             zone: TimeZone::system(),
             paused: false,
             upgrade_waits: false,
+            taken_up: false,
             shown,
             users: Vec::new(),
             taking: None,
@@ -173,8 +186,8 @@ impl Driver {
         }
     }
 
-    /// Runs until `stop` is cancelled, or until something happens that must not be gone on with.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), DriverError> {
+    /// Runs until `stop` is cancelled, until a release takes over, or until something happens that must not be gone on with.
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<Ended, DriverError> {
         self.start().await?;
         let mut link = link::watch();
         let mut nearby = nearby::watch(self.places());
@@ -183,13 +196,16 @@ impl Driver {
             let before = self.setup.clock.elapsed();
             let input = tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return Ok(Ended::Stopped),
                 Some(letter) = self.letters.recv() => self.open(letter).await?,
                 Some(_) = self.tasks.join_next() => None,
                 Some(()) = link.recv() => Some(Input::LinkUp),
                 Some(()) = nearby.recv() => self.look_around(),
                 () = tokio::time::sleep(due) => Some(self.wake(before, due)),
             };
+            if self.taken_up {
+                return Ok(Ended::TakenUp);
+            }
             let mut next = input;
             while let Some(input) = next {
                 let looked = is_seen_nearby(&input);
@@ -207,6 +223,10 @@ impl Driver {
         }
         match letter.news {
             News::Input(input) => Ok(Some(*input)),
+            News::TakenUp => {
+                self.taken_up = true;
+                Ok(None)
+            }
             News::Fatal(why) => Err(DriverError::Fatal(why)),
             News::Prepared(launch, held) => match self.journal.launch_made(launch.run) {
                 Ok(()) => Ok(self.start_supervisor(&launch, held)),
@@ -320,7 +340,8 @@ impl Driver {
     fn restore(&mut self) -> Result<(), JournalError> {
         let saved = self.journal.load()?;
         self.setup.packages.restore(&saved);
-        self.agent = Agent::restore(&self.identity, saved);
+        let footing = versions::footing(&self.setup.data);
+        self.agent = Agent::restore(&self.identity, saved).standing_on(footing);
         let mut effects = Vec::new();
         for input in self.opening() {
             let step = self.agent.handle(self.setup.clock.now(), input);

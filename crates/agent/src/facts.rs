@@ -10,6 +10,7 @@ use muster_model::name::Name;
 
 use crate::config::Config;
 use crate::driver::Isolation;
+use crate::versions;
 
 /// The folder of extra facts in the data folder.
 pub(crate) const FACTS_DIR: &str = "facts.d";
@@ -25,7 +26,7 @@ pub(crate) fn gather(data: &Path, name: &Name, config: &Config) -> Facts {
         os: std::env::consts::OS.to_owned(),
         arch: std::env::consts::ARCH.to_owned(),
         name: name.to_string(),
-        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        agent_version: versions::running(data),
         isolation: Isolation::of_this_machine().word().to_owned(),
         root: config.root.to_string_lossy().into_owned(),
         extra: {

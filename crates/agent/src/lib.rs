@@ -8,6 +8,7 @@
 //!         ├── conditions, detect, env   what runs lack, what they find, what they see
 //!         ├── sessions, requests        who is logged on, what they ask for
 //!         ├── verify, repair            what the agent looks like, what of it is mended
+//!         ├── versions, trial           which release of the agent runs, and whether it stays
 //!         └── run folder ═ supervisor   one small process a run, which outlives the agent (law 6)
 //! ```
 //!
@@ -49,9 +50,11 @@ mod shown;
 pub mod status;
 pub mod supervisor;
 pub mod transport;
+mod trial;
 pub mod trust_store;
 mod user;
 pub mod verify;
+pub mod versions;
 
 pub use muster_agent_core::user::{Promise, Request, RequestRefused};
 

@@ -19,6 +19,8 @@ pub(crate) enum News {
     Input(Box<Input>),
     /// A run's folder is complete and durable, and its lock is held: its supervisor may be started.
     Prepared(Box<Launch>, RunLock),
+    /// A release lies there and has its trial: this process makes room for it.
+    TakenUp,
     /// The process has to end.
     Fatal(String),
 }

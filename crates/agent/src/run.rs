@@ -15,6 +15,7 @@ use muster_host::quota::{MeasureError, Quota, folder_bytes};
 use muster_host::role::{self, RoleError};
 use muster_host::run_file::RunFileError;
 use muster_model::clock::TrustedTime;
+use muster_model::digest::Digest;
 use muster_model::id::DeviceId;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::conditions::Conditions;
 use crate::config::{Config, ConfigError};
 use crate::contents::Contents;
-use crate::driver::{Driver, DriverError, Isolation, Packages, Setup};
+use crate::driver::{Driver, DriverError, Ended, Isolation, Packages, Setup};
 use crate::env::Surroundings;
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::memory::{self, Memory, MemoryError};
@@ -30,7 +31,9 @@ use crate::renewal;
 use crate::sessions::Sessions;
 use crate::shown::Shown;
 use crate::transport::{Transport, TransportError, TrustedClock};
+use crate::trial::{self, TrialError};
 use crate::trust_store::{TrustError, TrustStore};
+use crate::versions;
 
 /// Threads for what blocks: unpacking, detection, looks at the disk. Two packages are never unpacked at
 /// once but for a detection beside a run.
@@ -38,7 +41,7 @@ const BLOCKING_THREADS_MAX: usize = 4;
 /// How long the end waits for what blocks. It is taken up again at the next start.
 const END_MOST: Duration = Duration::from_secs(1);
 /// What a supervisor is started from: this program, also after its file has been replaced.
-const OWN_PROGRAM: &str = "/proc/self/exe";
+pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// What `agent run` is told.
 #[derive(Clone, Debug)]
@@ -70,6 +73,12 @@ pub struct AgentFile {
     /// Software distribution is held still: nothing new starts.
     #[serde(default)]
     pub paused: bool,
+    /// The version of the agent that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The release that it is; absent if it is the program that was installed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Digest>,
 }
 
 /// The agent could not run, or not go on.
@@ -117,18 +126,25 @@ pub enum RunError {
     /// The runtime.
     #[error("failed to start the runtime")]
     Runtime(#[source] io::Error),
+    /// Another version of the agent.
+    #[error("failed to go on as another version of the agent")]
+    Trial(#[from] TrialError),
     /// The driver.
     #[error("the agent ended")]
     Driver(#[from] DriverError),
 }
 
-/// Runs the agent of `options.data` until SIGTERM or SIGINT. Blocks, and must not be called from within
-/// an asynchronous runtime: the agent's is of one thread.
+/// Runs the agent of `options.data` until SIGTERM or SIGINT, as the version that stands there: this
+/// process may become another program. Blocks, and must not be called from within an asynchronous
+/// runtime: the agent's is of one thread.
 pub fn run(options: RunOptions) -> Result<(), RunError> {
     let clock = role::begin(Role::Agent)?;
     let data = std::fs::canonicalize(&options.data)
         .map_err(|source| RunError::Folder { path: options.data, source })?;
-    let _lock = FolderLock::take(&data, "agent run")?;
+    if !trial::begin(&data)? {
+        return Ok(());
+    }
+    let lock = FolderLock::take(&data, "agent run")?;
     let requests = data.join(crate::requests::REQUESTS_DIR);
     for folder in [data.clone(), data.join("run"), data.join(crate::RUNS_DIR), requests] {
         publish::create_private_dir(&folder)?;
@@ -141,9 +157,13 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
         .map_err(RunError::Runtime)?;
     let supervisor = options.supervisor.unwrap_or_else(|| OWN_PROGRAM.into());
     let sessions = options.session_source;
-    let ended = runtime.block_on(run_in(data, supervisor, sessions, clock));
+    let ended = runtime.block_on(run_in(data.clone(), supervisor, sessions, clock));
     runtime.shutdown_timeout(END_MOST);
-    ended
+    drop(lock);
+    match ended? {
+        Ended::Stopped => Ok(()),
+        Ended::TakenUp => Ok(trial::keep(&data).map(drop)?),
+    }
 }
 
 async fn run_in(
@@ -151,7 +171,7 @@ async fn run_in(
     supervisor: PathBuf,
     session_source: Option<PathBuf>,
     clock: Clock,
-) -> Result<(), RunError> {
+) -> Result<Ended, RunError> {
     let stop = role::stop_on_signals()?;
     let (identity, enrolment) = Identity::load_enrolled(&data)?;
     let mut config = Config::load(&data)?;
@@ -163,6 +183,8 @@ async fn run_in(
         trouble: Vec::new(),
         session_source: config.session_source.clone(),
         paused: false,
+        version: Some(versions::running(&data)),
+        release: versions::own_release(),
     };
     let shown = Shown::publish(&data, shown)?;
     let trust = TrustStore::load(&data, identity.trust_pin)?;
@@ -171,7 +193,9 @@ async fn run_in(
         let (trust, time) = (trust.clone(), time.clone());
         Transport::new(&identity, enrolment, trust, time, config.settings.clone())
     };
-    let Some(memory) = remember(&data, &connect(&enrolment)?, &stop).await? else { return Ok(()) };
+    let Some(memory) = remember(&data, &connect(&enrolment)?, &stop).await? else {
+        return Ok(Ended::Stopped);
+    };
     resume_time(&time, &clock, &memory);
     // The incarnation may be another one by now.
     let (identity, enrolment) = Identity::load_enrolled(&data)?;

@@ -35,6 +35,7 @@ use crate::program::{ProgramFile, file_of};
 use crate::sessions::Sessions;
 use crate::shown::RUN_FILE;
 use crate::trust_store::TrustStore;
+use crate::versions::{self, VersionView};
 use crate::{AgentFile, chain_of, components, outputs};
 
 /// One row of `agent software`: what is advertised to this device, and where it stands.
@@ -103,6 +104,8 @@ pub struct StatusView {
     pub outbox: OutboxView,
     /// Its certificate; `None` if it cannot be read.
     pub certificate: Option<CertificateView>,
+    /// Which version of the agent runs.
+    pub agent: VersionView,
     /// Where each part of the agent stands.
     pub components: Vec<Component>,
     /// When the agent looked at itself, and what it mends.
@@ -182,6 +185,7 @@ pub fn status(data: &Path) -> Result<StatusView, StatusError> {
         url: identity.site_url,
         users: Sessions::of(source.clone()).users(),
         restart_command: config.restart_command(),
+        agent: versions::view(data, agent.as_ref()),
         running: agent.map(|agent| agent.pid),
         policy: view.policy,
         last_heard: view.last_heard,

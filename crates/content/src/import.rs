@@ -142,6 +142,7 @@ pub fn import(debs: &[Deb]) -> Result<Import, ImportRefused> {
         }),
         supersedes: Vec::new(),
         description: main.description.clone(),
+        agent_release: None,
     };
     Ok(Import { name, spec, files: files(main, needs) })
 }

@@ -12,6 +12,7 @@ use muster_model::digest::Digest;
 use muster_model::name::Name;
 use muster_model::package::PackageSpec;
 use muster_model::problem::Problem;
+use muster_model::release::PROGRAM_FILE;
 use muster_model::sign::{Domain, PrivateKey};
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,12 @@ pub enum NotAManifest {
     /// The spec still names content by path; in a manifest the tree stands in its place.
     #[error("take the package's spec: spec.content is set beside the tree")]
     ContentBesideTree,
+    /// An agent release without its program.
+    #[error(
+        "take the package's tree: an agent release has its program as the executable file \
+         `{PROGRAM_FILE}` at the top of its content"
+    )]
+    NoProgram,
     /// The tree is none.
     #[error("take the package's tree")]
     Tree(#[source] NotATree),
@@ -161,8 +168,17 @@ impl Fields {
             problems => return Err(NotAManifest::Spec(problems)),
         }
         check_tree(&self.tree).map_err(NotAManifest::Tree)?;
+        if self.spec.agent_release.is_some() && !self.tree.iter().any(is_program) {
+            return Err(NotAManifest::NoProgram);
+        }
         Ok(Manifest(self))
     }
+}
+
+/// Whether it is the program of an agent release, which its owner may execute.
+fn is_program(entry: &Entry) -> bool {
+    let executable = matches!(&entry.node, Node::File(file) if file.mode.bits() & 0o100 != 0);
+    executable && entry.path.as_str() == PROGRAM_FILE
 }
 
 /// An encoded manifest and what was signed over it. Says nothing about whether to believe it; see
@@ -280,6 +296,26 @@ pub(crate) mod tests {
         let mut spaced = manifest().encode().unwrap();
         spaced.push(b'\n');
         refused(&spaced, "not what the canonical form has");
+    }
+
+    #[test]
+    fn a_release_of_the_agent_carries_its_program() {
+        let release = |tree| {
+            let spec = serde_json::from_value(json!({"version": "0.2", "agentRelease": {}}));
+            let spec: PackageSpec = spec.unwrap();
+            Manifest::new(Name::new("agent").unwrap(), spec.completed(), tree)
+        };
+        let program = |mode: &str| {
+            let mut entry = file("muster", b"program");
+            if let Node::File(file) = &mut entry.node {
+                file.mode = mode.parse().unwrap();
+            }
+            vec![entry]
+        };
+        assert!(release(program("0755")).is_ok());
+        let refused = release(program("0644")).unwrap_err();
+        assert!(refused.to_string().contains("executable file `muster`"), "{refused}");
+        assert!(matches!(release(Vec::new()), Err(NotAManifest::NoProgram)));
     }
 
     #[test]

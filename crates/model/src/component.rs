@@ -94,6 +94,8 @@ reasons! {
         Restart = "restart",
         /// The end of a run, and then the next start of the agent. Nothing breaks if it comes earlier.
         InUse = "in-use",
+        /// The end of its trial: the newer version runs and has yet to reach the site.
+        Trial = "trial",
     }
 
     /// Why a component does not work on this device.

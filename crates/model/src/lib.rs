@@ -44,6 +44,7 @@ pub mod policy;
 pub mod problem;
 pub mod program;
 pub mod recurrence;
+pub mod release;
 pub mod rule;
 pub mod schema;
 pub mod settings;

@@ -37,6 +37,12 @@ pub enum NotAName {
 }
 
 impl Name {
+    /// A name that stands in this program's own text. It must be one.
+    pub(crate) fn fixed(text: &'static str) -> Self {
+        debug_assert!(Self::new(text).is_ok(), "{text:?} is no name");
+        Self(text.to_owned())
+    }
+
     /// Checks `text` and makes a name of it.
     pub fn new(text: impl Into<String>) -> Result<Self, NotAName> {
         let text = text.into();

@@ -122,7 +122,7 @@ impl Object {
         }
         let metadata: Metadata = typed("metadata", envelope.metadata)?;
         let spec = match envelope.kind.as_str() {
-            "Package" => Spec::Package(typed("spec", envelope.spec)?),
+            "Package" => Spec::Package(typed::<PackageSpec>("spec", envelope.spec)?.completed()),
             "Collection" => Spec::Collection(typed("spec", envelope.spec)?),
             "Advertisement" => Spec::Advertisement(typed("spec", envelope.spec)?),
             "MaintenanceWindow" => Spec::MaintenanceWindow(typed("spec", envelope.spec)?),

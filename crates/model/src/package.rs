@@ -13,6 +13,7 @@ use crate::parameter::{self, Parameter, ParameterName};
 use crate::period::Period;
 use crate::problem::{Checks, Problem};
 use crate::program::{Dependency, Requires, RunAs};
+use crate::release::AgentRelease;
 use crate::rule::Rule;
 
 /// The longest version text, in characters.
@@ -48,7 +49,8 @@ pub struct PackageSpec {
     /// the package carries no files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    /// The ways to run the package.
+    /// The ways to run the package. Left out for an agent release, which has one that is implied.
+    #[serde(default)]
     pub programs: Vec<Program>,
     /// How to tell whether the software is there. Without it the exit code decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +61,9 @@ pub struct PackageSpec {
     /// A line for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// Its content is the agent's own program: who is meant by its advertisement takes that up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_release: Option<AgentRelease>,
 }
 
 /// One way to run a package.
@@ -239,6 +244,14 @@ impl PackageSpec {
         self.programs.iter().find(|program| program.name.as_str() == name)
     }
 
+    /// The spec with what it implies: the program of an agent release.
+    pub fn completed(mut self) -> Self {
+        if self.agent_release.is_some() && self.programs.is_empty() {
+            self.programs.push(AgentRelease::program());
+        }
+        self
+    }
+
     /// Every fault of the spec, each naming its field and limit.
     pub fn check(&self) -> Vec<Problem> {
         let mut checks = Checks::new();
@@ -255,6 +268,9 @@ impl PackageSpec {
             let earlier = self.programs[..i].iter().any(|other| other.name == program.name);
             checks.that(!earlier, &format!("{at}.name"), "two programs have this name");
             program.check(&at, self.detection.is_some(), &mut checks);
+        }
+        if self.agent_release.is_some() {
+            AgentRelease::check(self, &mut checks);
         }
         if let Some(detection) = &self.detection {
             check_command(

@@ -126,7 +126,8 @@ fn metadata() -> Value {
 fn package() -> Value {
     json!({
         "type": "object",
-        "required": ["version", "programs"],
+        "required": ["version"],
+        "anyOf": [{"required": ["programs"]}, {"required": ["agentRelease"]}],
         "additionalProperties": false,
         "properties": {
             "version": {
@@ -142,6 +143,18 @@ fn package() -> Value {
             "detection": maybe(named("detection")),
             "supersedes": {"type": "array", "items": named("name")},
             "description": text("A line for people."),
+            "agentRelease": maybe(json!({
+                "description": "The content is the agent's own program, a file called `muster`: who \
+                    is meant takes it up. Its version is numbers between dots.",
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "downgrade": {
+                        "description": "It may take the place of a newer version.",
+                        "type": "boolean",
+                    },
+                },
+            })),
         },
     })
 }

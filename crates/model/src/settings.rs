@@ -73,6 +73,10 @@ settings! {
         "how long a program has between TERM and KILL";
     VerifyEvery = "verifyEvery", Period::days(30), Period::days(3650),
         "how often a device verifies its agent; it only reads, and `off` leaves it to people";
+    UpgradeWait = "upgradeWait", Period::days(1), Period::days(1),
+        "how long the agent's own upgrade waits for runs and restarts; then it goes on beside them, which hurts none";
+    UpgradeTrial = "upgradeTrial", Period::minutes(2), Period::hours(1),
+        "how long a new version of the agent has to reach the site while the site can be reached; then the version before returns";
     SoftwareDistribution = "softwareDistribution", ON, ON,
         "whether devices fetch and run what is advertised; `off` lets what runs end and starts nothing";
 }

@@ -248,6 +248,8 @@ reasons! {
         Dependency = "dependency",
         /// A parameter has a value that the program's publisher does not allow.
         Parameter = "parameter",
+        /// The agent took the release up, and went back to the version before.
+        Returned = "returned",
     }
 
     /// How success is known.
@@ -266,6 +268,8 @@ reasons! {
         StatusMif = "status-mif",
         /// It ran for another advertisement, and succeeded.
         AlreadyRan = "already-ran",
+        /// The agent runs as that release and has reached its site.
+        ReachedSite = "reached-site",
     }
 
     /// What cut a run short.

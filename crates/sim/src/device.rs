@@ -12,11 +12,13 @@ mod person;
 mod restart;
 mod run;
 mod shell;
+mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_agent_core::agent::{Agent, Identity};
 use muster_agent_core::input::Input;
+use muster_agent_core::versions::Versions;
 use muster_model::clock::{Elapsed, Now, Wall};
 use muster_model::digest::Digest;
 use muster_model::facts::Facts;
@@ -90,6 +92,8 @@ pub(crate) struct Device {
     /// Programs that have ever been at their goal, or ended as if, by the digest of their manifest.
     reached: BTreeSet<Digest>,
     site_key: SealKey,
+    /// Which version of the agent stands.
+    pub versions: Versions,
     /// Who is logged on.
     users: Vec<String>,
     /// Its agent has a command that restarts the machine.
@@ -110,7 +114,7 @@ impl Device {
             os: "linux".to_owned(),
             arch: "x86_64".to_owned(),
             name: name.as_str().to_owned(),
-            agent_version: "1.0.0".to_owned(),
+            agent_version: upgrade::INSTALLED.to_owned(),
             isolation: "session".to_owned(),
             root: "/".to_owned(),
             ..Facts::default()
@@ -144,6 +148,7 @@ impl Device {
             software,
             reached,
             site_key,
+            versions: Versions::default(),
             users: Vec::new(),
             restarts_itself: core.dice.per_mille(700),
             machine: Machine { on: false, boots: 0, booted_at: 0, skew: 0 },
@@ -210,6 +215,8 @@ impl Device {
         // and acts on is durable.
         self.journal.sync();
         self.note_durable(core);
+        let Some(footing) = self.footing_at_start(core) else { return };
+        self.facts.agent_version.clone_from(&footing.version);
         self.processes += 1;
         let identity = Identity {
             device: self.id,
@@ -217,7 +224,8 @@ impl Device {
             fresh_incarnation_because: self.memory_lost.clone(),
             salvaged: self.salvaged.clone(),
         };
-        let mut agent = Agent::restore(&identity, self.journal.read().saved());
+        let agent = Agent::restore(&identity, self.journal.read().saved());
+        let mut agent = agent.standing_on(footing);
         plant_agent(core, &mut agent);
         let number = self.processes;
         self.process = Some(Process {

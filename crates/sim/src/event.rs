@@ -183,6 +183,15 @@ pub(crate) enum Event {
         /// The device.
         device: usize,
     },
+    /// A release of the agent has had its time, if it is still in the start in which that began.
+    TrialOver {
+        /// The device.
+        device: usize,
+        /// The release.
+        manifest: Digest,
+        /// How often it had been started.
+        starts: u32,
+    },
     /// A machine restarts, as its agent ordered, if it is still in the boot in which it did.
     Restarts {
         /// The device.

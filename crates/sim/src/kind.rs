@@ -9,17 +9,20 @@ pub enum Kind {
     /// Thirty days on which everybody switches off each night; the network is dead for the first two
     /// minutes of each boot.
     Nightly,
+    /// Hours in which agents are upgraded, with releases among them that do not work.
+    Upgrades,
 }
 
 impl Kind {
     /// Every one of them.
-    pub const ALL: &[Kind] = &[Kind::Chaos, Kind::Nightly];
+    pub const ALL: &[Kind] = &[Kind::Chaos, Kind::Nightly, Kind::Upgrades];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Chaos => "chaos",
             Kind::Nightly => "nightly",
+            Kind::Upgrades => "upgrades",
         }
     }
 }

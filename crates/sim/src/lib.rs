@@ -34,5 +34,6 @@ mod seal;
 mod site;
 pub mod sometimes;
 mod truth;
+mod upgrades;
 mod verdict;
 pub mod world;

@@ -89,6 +89,8 @@ plants! {
     DecisionsUncounted => "decisions-uncounted",
     /// A site that was restored goes on under the epoch that it had.
     EpochKeptByRestore => "epoch-kept-by-restore",
+    /// An upgrade waits for what is in use for as long as it is in use (Q322967).
+    UpgradeWaitsForEver => "upgrade-waits-for-ever",
     /// Who leaves a collection was never in it.
     LeaversForgotten => "leavers-forgotten",
 }
@@ -98,6 +100,7 @@ impl Plant {
     pub fn kind(self) -> Kind {
         match self {
             Plant::SendCycleOfADay => Kind::Nightly,
+            Plant::UpgradeWaitsForEver => Kind::Upgrades,
             _ => Kind::Chaos,
         }
     }
@@ -119,6 +122,7 @@ pub(crate) fn plant_agent(core: &Core, agent: &mut Agent) {
     planted.two_at_once = is(Plant::TwoAtOnce);
     planted.wall_clock_trusted = is(Plant::WallClockTrusted);
     planted.send_cycle_of_a_day = is(Plant::SendCycleOfADay);
+    planted.upgrade_waits_for_ever = is(Plant::UpgradeWaitsForEver);
 }
 
 /// The site's switches.

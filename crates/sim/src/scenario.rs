@@ -14,6 +14,7 @@ use muster_model::state::Rule;
 use crate::dice::Dice;
 use crate::kind::Kind;
 use crate::queue::Time;
+use crate::upgrades::{self, ReleaseDeed};
 
 /// A second, in milliseconds.
 pub(crate) const SECOND: u64 = 1_000;
@@ -87,6 +88,8 @@ pub(crate) struct Software {
     pub detection_error_per_mille: u32,
     /// How its runs end, one of these each.
     pub endings: Vec<Deed>,
+    /// It is a release of the agent, which does this.
+    pub release: Option<ReleaseDeed>,
 }
 
 /// What one execution of a program does.
@@ -153,8 +156,12 @@ impl Scenario {
                 (chaos, Faults::draw(dice, chaos))
             }
             Kind::Nightly => (30 * 24 * HOUR, Faults::of_the_network(dice)),
+            Kind::Upgrades => (12 * HOUR, upgrades::faults(dice)),
         };
-        let settings = settings(dice);
+        let mut settings = settings(dice);
+        if kind == Kind::Upgrades {
+            upgrades::settings(dice, &mut settings);
+        }
         // What takes hours in a short world takes days in a long one.
         let busy = chaos.min(4 * 24 * HOUR);
         let mut scenario = Self {
@@ -165,13 +172,17 @@ impl Scenario {
             direct_per_mille: *dice.pick(&[0, 200, 1_000]).unwrap_or(&0),
             spool_bytes: if dice.per_mille(300) { 4_000 } else { 1 << 30 },
             settings,
-            software: (1..=dice.between(2, 5)).map(|n| Software::draw(dice, n)).collect(),
+            software: match kind {
+                Kind::Upgrades => upgrades::software(dice),
+                _ => (1..=dice.between(2, 5)).map(|n| Software::draw(dice, n)).collect(),
+            },
             persons_every: busy / dice.between(2, 12),
             admin_every: busy / dice.between(10, 40),
             windows: dice.per_mille(400),
         };
         // In some worlds the newest replaces the oldest.
-        if devices.is_multiple_of(4)
+        if kind != Kind::Upgrades
+            && devices.is_multiple_of(4)
             && let Some(newest) = scenario.software.last_mut()
         {
             newest.supersedes = vec![known_name("software-1")];
@@ -182,7 +193,7 @@ impl Scenario {
 
 impl Faults {
     /// Messages that are lost, doubled and late, and nothing else.
-    fn of_the_network(dice: &mut Dice) -> Self {
+    pub(crate) fn of_the_network(dice: &mut Dice) -> Self {
         Self {
             crash_per_mille: 0,
             power_cut_per_mille: 0,
@@ -259,7 +270,7 @@ fn settings(dice: &mut Dice) -> Settings {
 }
 
 impl Software {
-    fn draw(dice: &mut Dice, n: u64) -> Self {
+    pub(crate) fn draw(dice: &mut Dice, n: u64) -> Self {
         let name = format!("software-{n}");
         let detection = dice.per_mille(600).then(|| detection_of(&name));
         let mut program = program(dice, detection.is_some());
@@ -284,6 +295,7 @@ impl Software {
             refused,
             supersedes: Vec::new(),
             endings: endings(dice, &program),
+            release: None,
             program,
             detection,
             detection_error_per_mille: if dice.per_mille(150) { 300 } else { 0 },

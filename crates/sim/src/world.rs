@@ -20,6 +20,7 @@ use crate::seal::SealKey;
 use crate::site::Site;
 use crate::site::store::DeviceRow;
 use crate::sometimes::Seen;
+use crate::upgrades::{self, Upgrades};
 use crate::verdict;
 
 /// Events in one world: far more than any world needs, so that one that goes in circles ends.
@@ -81,6 +82,7 @@ struct World {
     finished: bool,
     rogue: Option<Rogue>,
     nights: Nights,
+    upgrades: Upgrades,
 }
 
 /// Runs the world of `seed` to its end.
@@ -130,6 +132,7 @@ impl World {
             finished: false,
             rogue,
             nights: Nights::default(),
+            upgrades: Upgrades::default(),
         };
         world.begin();
         world
@@ -140,7 +143,7 @@ impl World {
         core.queue.after(1, Event::RelayStarts);
         for device in 0..self.devices.len() {
             match core.scenario.kind {
-                Kind::Chaos => {
+                Kind::Chaos | Kind::Upgrades => {
                     let delay = core.dice.spread(1, 10 * MINUTE);
                     core.queue.after(delay, Event::Boots { device });
                 }
@@ -232,6 +235,10 @@ impl World {
                 nightly::evening(core, &mut self.devices[device]);
                 Some(device)
             }
+            Event::TrialOver { device, manifest, starts } => {
+                self.devices[device].trial_over(core, manifest, starts);
+                Some(device)
+            }
             Event::Restarts { device, boots } => {
                 self.devices[device].restarts(core, boots);
                 Some(device)
@@ -299,6 +306,7 @@ impl World {
         if let Some(device) = concerned {
             check::custody(&mut self.core, &self.devices[device], &self.site.store);
             self.nights.observe(&mut self.core, &self.devices[device], &self.site.store);
+            self.upgrades.observe(&mut self.core, &self.devices[device]);
         }
     }
 
@@ -470,6 +478,7 @@ impl World {
                 self.finished = true;
                 self.nights.judge(core);
                 verdict::compare(core, &self.devices, &self.site);
+                upgrades::compare(core, &self.devices);
             }
             Some(what) => {
                 let since = core.now() - self.healed_at.unwrap_or(0);

@@ -65,4 +65,5 @@ planted! {
     decisions_uncounted_is_found => DecisionsUncounted,
     epoch_kept_by_restore_is_found => EpochKeptByRestore,
     leavers_forgotten_is_found => LeaversForgotten,
+    upgrade_waits_for_ever_is_found => UpgradeWaitsForEver,
 }

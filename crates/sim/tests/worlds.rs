@@ -31,6 +31,7 @@ fn the_first_300_worlds_break_nothing_and_every_rare_branch_fires() {
     let report = check(Kind::Chaos, 0, 300);
     assert!(report.executions > 1_000, "worlds in which little runs prove little");
     let mut seen = report.seen;
+    seen.add(&check(Kind::Upgrades, 0, 20).seen);
     for from in MORE.step_by(STEP as usize) {
         if seen.never().is_empty() {
             return;
@@ -54,6 +55,13 @@ fn worlds_550_to_775_break_nothing() {
 #[test]
 fn worlds_775_to_1000_break_nothing() {
     check(Kind::Chaos, 775, 1_000);
+}
+
+/// Q322967: programs that run for hours, releases that do not work, power cuts at any point; every upgrade
+/// has its end, and none waits for ever.
+#[test]
+fn upgrades_of_agents_end_one_way_or_the_other() {
+    check(Kind::Upgrades, 0, 60);
 }
 
 /// Q292030: each night the power is switched off, and the network is dead when it comes back.

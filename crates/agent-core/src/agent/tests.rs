@@ -430,8 +430,8 @@ fn random_lives_reach_the_rare_branches() {
             fired = fired.and(world.agent.fired());
         }
     }
-    // These need a full outbox, a month of silence, a site that was rolled back further, or restarts
-    // that fail or repeat more than in a random life; each has a test of its own.
+    // These need a full outbox, a month of silence, a site that was rolled back further, restarts that
+    // fail or repeat more than in a random life, or a release of the agent; each has a test of its own.
     let elsewhere = [
         Branch::OutboxFull,
         Branch::StalePolicy,
@@ -439,6 +439,10 @@ fn random_lives_reach_the_rare_branches() {
         Branch::Restated,
         Branch::RestartFailed,
         Branch::RestartLoop,
+        Branch::UpgradeWaits,
+        Branch::Upgraded,
+        Branch::ReachedSite,
+        Branch::Returned,
     ];
     let never: Vec<Branch> = Branch::ALL
         .into_iter()

@@ -9,6 +9,7 @@ use muster_model::package::{Detection, Program};
 use muster_model::parameter::Values;
 use muster_model::period::Period;
 use muster_model::policy::{Due, Offer, Order, POLICY_FORMAT, PinnedPackage, Policy};
+use muster_model::release::AgentRelease;
 use muster_model::settings::Settings;
 
 use super::{DEVICE, EPOCH, NOON, World};
@@ -114,7 +115,8 @@ impl World {
     /// An offer, due at once, of a package with `program` and perhaps a detection.
     pub(crate) fn package(&mut self, n: u128, program: Program, detects: bool) -> Offer {
         let detection = detects.then(detection);
-        let manifested = Manifested { programs: vec![program.clone()], detection, size: 1 };
+        let manifested =
+            Manifested { programs: vec![program.clone()], detection, size: 1, release: None };
         let text = serde_json::to_vec(&manifested).unwrap();
         let manifest = Digest::of_parts("test", &[&n.to_le_bytes(), &text]);
         self.programs.insert(manifest, manifested);
@@ -144,6 +146,17 @@ impl World {
             dependencies: Vec::new(),
             parameters: Default::default(),
         }
+    }
+
+    /// An offer, due at once, of an agent release.
+    pub(crate) fn release(&mut self, n: u128, version: &str, release: AgentRelease) -> Offer {
+        let program = AgentRelease::program();
+        let mut offer = self.package(n, program, false);
+        offer.package.version = version.to_owned();
+        if let Some(manifested) = self.programs.get_mut(&offer.package.manifest) {
+            manifested.release = Some(release);
+        }
+        offer
     }
 
     /// The same with all defaults and a detection.

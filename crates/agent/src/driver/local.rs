@@ -103,6 +103,7 @@ impl Driver {
             if let Err(error) = remove_copy(&setup.data.join(DETECT_DIR)) {
                 tracing::warn!(%error, "copies of detections stay");
             }
+            crate::versions::sweep(&setup.data);
             let Some(runs) = runs else { return };
             if let Err(error) = setup.contents.keep_only(&kept) {
                 tracing::warn!(why = %crate::chain_of(&error), "content that nothing needs stays");

@@ -31,7 +31,7 @@ const OTHERS: u32 = 0o077;
 /// Every folder and file that only the agent may read or write, relative to its folder; `.` is the
 /// folder itself. Those that are there.
 pub(crate) fn own_files(data: &Path) -> Vec<PathBuf> {
-    let folders = [".", "trust"].into_iter().chain(FOLDERS);
+    let folders = [".", "trust", "versions"].into_iter().chain(FOLDERS);
     let all = folders.chain(PRIVATE_FILES).map(PathBuf::from);
     all.filter(|path| data.join(path).symlink_metadata().is_ok()).collect()
 }

@@ -145,7 +145,7 @@ fn remember(data: &Path, package: &Package) {
         found: Vec::new(),
     };
     journal.commit(&agent.handle(clock.now(), started)).unwrap();
-    let manifested = Manifested { programs: Vec::new(), detection: None, size: 9 };
+    let manifested = Manifested { programs: Vec::new(), detection: None, size: 9, release: None };
     let standing = ContentStanding::Ready { manifested };
     let record = ContentRecord { package: package.pinned.clone(), standing };
     let writes = vec![Write::Content(Box::new(record))];

@@ -57,6 +57,8 @@ points! {
     SupervisorExit = "supervisor.exit";
     /// Agent: what enrolment or renewal returned is saved.
     IdentitySave = "identity.save";
+    /// Agent: another version of it stands, is on trial, or has returned.
+    VersionsSwap = "versions.swap";
     /// Site: a batch of messages, its effects and its receipt are committed.
     MessagesCommit = "messages.commit";
     /// Site: a change and its revision are committed.

@@ -32,5 +32,6 @@ mod revisions;
 mod schedules;
 mod surroundings;
 mod trust;
+mod upgrade;
 mod users;
 mod windows;

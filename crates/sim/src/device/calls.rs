@@ -59,7 +59,9 @@ impl Device {
             false => Node::AccessPoint,
         };
         let number = process.number;
-        core.call(node, to, Call { id, from: node, process: number, ask });
+        if !self.is_deaf(core) {
+            core.call(node, to, Call { id, from: node, process: number, ask });
+        }
         // A shell that hangs forgets its own limit: the agent has one, too.
         let hangs = core.chaos && core.dice.per_mille(3);
         let most = if hangs { HANGS } else { ANSWER_MOST };

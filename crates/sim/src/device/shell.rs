@@ -6,6 +6,7 @@ use muster_agent_core::step::{Effect, Step, Write};
 use muster_model::clock::Elapsed;
 use muster_model::digest::Digest;
 use muster_model::policy::PinnedPackage;
+use muster_model::release::AgentRelease;
 use muster_model::state::{Rule, Waiting};
 
 use super::Device;
@@ -151,6 +152,9 @@ impl Device {
             Effect::Stop(run) => self.stop(core, run),
             Effect::Clean(run) => self.clean(core, run),
             Effect::Discard(run) => self.discard(core, run),
+            Effect::TakeUp { package, trial } => return self.take_up(core, package, trial),
+            Effect::TrialPassed(manifest) => return self.trial_passed(core, manifest),
+            Effect::ReturnTold(manifest) => return self.return_told(core, manifest),
             Effect::DropContent(_) | Effect::Release(_) => {}
         }
         Ok(())
@@ -180,6 +184,7 @@ impl Device {
             Some(software) => match software.refused {
                 Some(rule) => ContentNews::Refused { rule, why: "as planned".to_owned() },
                 None => ContentNews::Ready(Box::new(Manifested {
+                    release: software.release.map(|_| AgentRelease::default()),
                     programs: vec![software.program],
                     detection: software.detection,
                     size: 1_000,

@@ -9,6 +9,7 @@ use muster_model::message::Occurrence;
 use muster_model::object::{Object, Spec};
 use muster_model::package::PackageSpec;
 use muster_model::policy::Order;
+use muster_model::release::AgentRelease;
 use muster_site_core::decision::Decision;
 use muster_site_core::device::Admission;
 use muster_site_core::edit::{
@@ -396,6 +397,7 @@ pub(super) fn published(software: &Software) -> PublishedVersion {
             detection: software.detection.clone(),
             supersedes: software.supersedes.clone(),
             description: String::new(),
+            agent_release: software.release.map(|_| AgentRelease::default()),
         },
         revoked: false,
     }
