@@ -125,6 +125,9 @@ fn open_journal(data: &Path, identity: &Identity) -> Result<Memory, JournalError
 }
 
 #[cfg(test)]
+mod damage;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::identity::{Der, Enrolment};

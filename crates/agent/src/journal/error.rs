@@ -100,6 +100,10 @@ impl JournalError {
             Some((_, ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC)) => {
                 Self::Fsync { path, source }
             }
+            // Every statement is this program's own: one that makes no sense meets altered tables, and
+            // a header that no version writes is "unsupported".
+            Some((_, ffi::SQLITE_ERROR)) => Self::Damaged { path, found: source.to_string() },
+            None if is_misread(&source) => Self::Damaged { path, found: source.to_string() },
             _ => Self::Sql { path, source },
         }
     }
@@ -108,4 +112,18 @@ impl JournalError {
     pub fn is_fatal(&self) -> bool {
         matches!(self, Self::Fsync { .. })
     }
+}
+
+/// A column holds what was never written to it.
+fn is_misread(source: &rusqlite::Error) -> bool {
+    use rusqlite::Error::{
+        FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error,
+    };
+    matches!(
+        source,
+        FromSqlConversionFailure(..)
+            | IntegralValueOutOfRange(..)
+            | InvalidColumnType(..)
+            | Utf8Error(..)
+    )
 }
