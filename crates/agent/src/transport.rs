@@ -49,6 +49,8 @@ const OBJECT_MOST: Duration = Duration::from_secs(5 * 60);
 const TICKET_RENEWED_AT: u32 = 4;
 /// Sealed documents that are small: receipts, problems, trust documents, answers to a renewal.
 const DOCUMENT_BYTES_MAX: usize = 256 * 1024;
+/// Before the end of every certificate: at this time nothing has expired.
+const UNDATED: Wall = Wall(0);
 
 /// A question to the site that has no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -160,15 +162,22 @@ impl Transport {
         own: Settings,
     ) -> Result<Self, TransportError> {
         let key = identity.key()?;
+        // The site vouched for it when it was stored with the identity. A start must not fail for its
+        // date: a clock may be decades ahead, a device off for years. If it has expired, it is renewed.
+        let at = time.trusted().unwrap_or(UNDATED);
+        let (signing, doubted) = match enrolment.signing_key(at) {
+            Ok(signing) => (signing, false),
+            Err(_) => (enrolment.signing_key(UNDATED)?, true),
+        };
         let current = Current {
             client: client_of(&key, enrolment, &time)?,
-            signing: enrolment.signing_key(time.wall())?,
+            signing,
             epoch: enrolment.epoch,
             incarnation: enrolment.incarnation,
             ticket_life: own.get(Setting::TicketLife).duration(),
             ticket: None,
             trust_number: 0,
-            doubted: false,
+            doubted,
         };
         Ok(Self(Arc::new(Shared {
             url: identity.site_url.trim_end_matches('/').to_owned(),
