@@ -26,11 +26,13 @@ test: ## all that CI runs
 
 SEEDS ?= 100000
 NIGHTS ?= 5000
+OFFLINE ?= 2000
 
-sim: ## run $(SEEDS) simulated fleets through every fault, $(NIGHTS) through thirty nights each
+sim: ## run $(SEEDS) simulated fleets through every fault, $(NIGHTS) through thirty nights each, $(OFFLINE) through sixty days without a site
 	@$(CARGO) build --release --locked -p muster-sim
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --seeds 0..$(SEEDS) --jobs "$$(nproc)"
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --world nightly --seeds 0..$(NIGHTS) --jobs "$$(nproc)"
+	@"$(CARGO_TARGET_DIR)/release/muster-sim" --world offline --seeds 0..$(OFFLINE) --jobs "$$(nproc)"
 
 package: ## build the Debian and RPM packages into target/package, for glibc 2.28 and later
 	@scripts/setup lab

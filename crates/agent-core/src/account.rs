@@ -88,6 +88,7 @@ impl ObligationRecord {
             reported,
             since,
             reported_in: Sequence(0),
+            untold: false,
             stage,
             disputed: None,
             times: Times::default(),

@@ -25,7 +25,7 @@ use crate::input::{FoundRun, Input};
 use crate::maintenance::{Maintaining, Maintenance};
 use crate::outbox::Outbox;
 use crate::restart::Restarting;
-use crate::saved::{Key, Memory, ObligationRecord, RunRecord, Saved};
+use crate::saved::{GaveWay, Key, Memory, ObligationRecord, RunRecord, Saved};
 use crate::sometimes::{Branch, Fired};
 use crate::step::{Step, Write};
 use crate::upgrade::Upgrading;
@@ -162,6 +162,14 @@ impl Agent {
         self
     }
 
+    /// The machine with an outbox of at most `bytes` unacknowledged bytes
+    /// ([`OUTBOX_BYTES_MAX`](crate::outbox::OUTBOX_BYTES_MAX) if nothing is said).
+    #[must_use]
+    pub fn with_outbox(mut self, bytes: usize) -> Agent {
+        self.outbox.limit(bytes);
+        self
+    }
+
     /// Takes one input. Total: no input in any order is an error or a panic; one that fits nothing is
     /// ignored and noted. Until [`Input::Started`] everything is ignored.
     pub fn handle(&mut self, now: Now, input: Input) -> Step {
@@ -180,6 +188,7 @@ impl Agent {
         self.pump_components(&mut draft);
         self.pump_contents(&mut draft);
         self.pump_contact(&mut draft);
+        self.tell_what_gave_way(&mut draft);
         self.pump_outbox(&mut draft);
         self.deadline = self.earliest_deadline(now);
         self.finish(draft)
@@ -307,6 +316,7 @@ impl Memory {
             facts: Facts::default(),
             awaits_account: identity.fresh_incarnation_because.is_some(),
             maintenance: Maintenance::default(),
+            gave_way: GaveWay::default(),
         }
     }
 }

@@ -17,7 +17,8 @@ impl Agent {
         if facts == self.memory.facts {
             return;
         }
-        self.say(draft, Body::FactsChanged { facts: facts.clone() });
+        let told = self.say(draft, Body::FactsChanged { facts: facts.clone() });
+        self.memory.gave_way.facts = !told;
         self.take_facts(draft, facts);
     }
 

@@ -292,8 +292,10 @@ impl Agent {
             self.fired.note(Branch::CheckFailed);
         }
         if self.is_worth_saying(by, &failed, trusted) {
-            self.memory.maintenance.said = Some(Said { at: trusted, failed });
-            self.say(draft, Body::Verified(Verification { by, checks }));
+            // One that gave way to outcomes is still worth saying.
+            if self.say(draft, Body::Verified(Verification { by, checks })) {
+                self.memory.maintenance.said = Some(Said { at: trusted, failed });
+            }
         }
         self.take_faults(draft, faults);
     }

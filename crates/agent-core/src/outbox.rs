@@ -19,8 +19,9 @@ use crate::step::Unsigned;
 pub(crate) const SEND_MESSAGES_MAX: usize = 100;
 /// Bytes in one batch, below the site's limit by more than its header and all length prefixes.
 const SEND_BYTES_MAX: usize = BATCH_BYTES_MAX - 2 * HEADER_BYTES_MAX;
-/// Unacknowledged bytes beyond which no new run starts: years of an ordinary device, and little of a
-/// small disk. Outcomes are never dropped, whatever it says.
+/// Unacknowledged bytes that an outbox holds if nothing else is said: years of an ordinary device, and
+/// little of a small disk. From half of the limit on what is no outcome gives way, from three quarters
+/// on no new run starts. Outcomes are never dropped, whatever it says.
 pub const OUTBOX_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Acknowledged bytes that are kept at most, however young: they are a spare copy, held in memory.
 const RELIEVED_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -36,6 +37,7 @@ pub(crate) struct Outbox {
     /// What stands before the first kept message.
     before: Forgotten,
     bytes: usize,
+    pub(crate) bytes_max: usize,
     /// Everything up to here was handed over, or need not be.
     sent: Sequence,
     sending: Option<Sending>,
@@ -73,6 +75,7 @@ impl Outbox {
             kept,
             before,
             bytes,
+            bytes_max: OUTBOX_BYTES_MAX,
             sent: memory.relieved,
             sending: None,
             backoff: Backoff::default(),
@@ -108,11 +111,30 @@ impl Outbox {
         self.kept.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX))
     }
 
-    /// Whether what follows `relieved` leaves room for the outcome of one more run.
+    /// Sets the limit.
+    pub(crate) fn limit(&mut self, bytes: usize) {
+        self.bytes_max = bytes;
+    }
+
+    /// Whether what follows `relieved` leaves room for the outcome of one more run: three quarters of
+    /// the limit at most.
     pub(crate) fn has_room(&self, relieved: Sequence) -> bool {
-        let waiting = || self.after(relieved).map(|message| message.bytes.len()).sum::<usize>();
+        self.is_below(relieved, self.bytes_max / 4 * 3)
+    }
+
+    /// Whether what follows `relieved` leaves room for more than outcomes: half of the limit at most.
+    pub(crate) fn has_room_to_spare(&self, relieved: Sequence) -> bool {
+        self.is_below(relieved, self.bytes_max / 2)
+    }
+
+    fn is_below(&self, relieved: Sequence, bytes: usize) -> bool {
         // Nearly always even all bytes are few, and nobody needs to count.
-        self.bytes < OUTBOX_BYTES_MAX || waiting() < OUTBOX_BYTES_MAX
+        self.bytes < bytes || self.waiting_bytes(relieved) < bytes
+    }
+
+    /// Bytes of what follows `relieved`.
+    pub(crate) fn waiting_bytes(&self, relieved: Sequence) -> usize {
+        self.after(relieved).map(|message| message.bytes.len()).sum()
     }
 
     /// The oldest message after `sequence`.
@@ -234,7 +256,7 @@ impl Outbox {
         // The newest one stays: with it a site of another epoch is asked what it has, and learns what
         // it lacks.
         for _ in 0..FORGET_MESSAGES_MAX.min(self.kept.len().saturating_sub(1)) {
-            let spare = self.bytes > RELIEVED_BYTES_MAX;
+            let spare = self.bytes > RELIEVED_BYTES_MAX.min(self.bytes_max / 2);
             let goes = |oldest: &mut Kept| {
                 oldest.sequence <= relieved && (spare || oldest.written < horizon)
             };

@@ -40,6 +40,8 @@ pub struct Planted {
     pub send_cycle_of_a_day: bool,
     /// An upgrade waits for what is in use for as long as that is so.
     pub upgrade_waits_for_ever: bool,
+    /// What gives way is not counted.
+    pub tombstones_uncounted: bool,
 }
 
 impl Planted {

@@ -311,6 +311,7 @@ impl ObligationRecord {
             reported: State::Targeted,
             since: Wall::default(),
             reported_in: Sequence(0),
+            untold: false,
             stage: Stage::Idle,
             disputed: None,
             times: Times::default(),

@@ -56,8 +56,79 @@ impl Told {
 }
 
 impl Agent {
-    /// Writes the next message of the stream.
-    pub(crate) fn say(&mut self, draft: &mut Draft, body: Body) {
+    /// Writes the next message of the stream, or counts it if it has to give way: what is no outcome
+    /// does once the outbox is half full. Answers whether it was written.
+    pub(crate) fn say(&mut self, draft: &mut Draft, body: Body) -> bool {
+        if Self::gives_way(&body) && !self.has_room_to_spare() {
+            self.fired.note(Branch::GaveWay);
+            #[cfg(feature = "planted")]
+            if self.planted.tombstones_uncounted {
+                return false;
+            }
+            self.memory.gave_way.dropped += 1;
+            draft.memory = true;
+            return false;
+        }
+        self.tell_count(draft);
+        self.write_message(draft, body);
+        true
+    }
+
+    /// What may give way to outcomes.
+    fn gives_way(body: &Body) -> bool {
+        match body {
+            Body::AgentStarted { .. }
+            | Body::FactsChanged { .. }
+            | Body::PolicyRefused { .. }
+            | Body::Verified(_) => true,
+            Body::Obligation(report) => {
+                !report.state.word().is_terminal() && report.attempt_ended.is_none()
+            }
+            // Few by their nature, and nobody would say them again.
+            Body::MemoryLost { .. }
+            | Body::Dropped { .. }
+            | Body::Repair(_)
+            | Body::Components { .. } => false,
+        }
+    }
+
+    /// A tombstone for what gave way since the one before: the count, in the place of the messages.
+    fn tell_count(&mut self, draft: &mut Draft) {
+        let gave_way = &mut self.memory.gave_way;
+        let count = gave_way.dropped - gave_way.told;
+        if count > 0 {
+            gave_way.told = gave_way.dropped;
+            self.write_message(draft, Body::Dropped { count });
+        }
+    }
+
+    /// The outbox has room again: tells how many messages gave way, and then what they would have said by
+    /// now. A few at a time, because each takes room.
+    pub(crate) fn tell_what_gave_way(&mut self, draft: &mut Draft) {
+        if self.memory.gave_way.dropped == 0 || !self.has_room_to_spare() {
+            return;
+        }
+        self.tell_count(draft);
+        if self.memory.gave_way.facts && self.has_room_to_spare() {
+            let facts = self.memory.facts.clone();
+            self.memory.gave_way.facts = !self.say(draft, Body::FactsChanged { facts });
+        }
+        let untold = self.obligations.values().filter(|record| record.untold);
+        for key in untold.map(|record| record.key.clone()).collect::<Vec<_>>() {
+            if !self.has_room_to_spare() {
+                return;
+            }
+            self.fired.note(Branch::ToldLater);
+            self.tell_again(draft, &key);
+        }
+    }
+
+    fn has_room_to_spare(&self) -> bool {
+        self.outbox.has_room_to_spare(self.memory.relieved)
+    }
+
+    /// Writes the next message of the stream, whatever room there is.
+    pub(crate) fn write_message(&mut self, draft: &mut Draft, body: Body) {
         let sequence = self.memory.head.next();
         let trusted = self.trusted(draft.now);
         let message = Message {
@@ -124,7 +195,6 @@ impl Agent {
     fn tell(&mut self, draft: &mut Draft, key: &Key, told: Told) {
         let Some(record) = self.obligations.get_mut(key) else { return };
         let of_part = told.run.is_some() || told.attempt_ended.is_some();
-        record.reported_in = self.memory.head.next();
         let report = Report {
             advertisement: key.advertisement,
             occurrence: key.occurrence.clone(),
@@ -150,7 +220,12 @@ impl Agent {
             self.fired.note(Branch::Disputed);
         }
         draft.obligations.insert(key.clone());
-        self.say(draft, Body::Obligation(report));
+        let told = self.say(draft, Body::Obligation(report));
+        let head = self.memory.head;
+        if let Some(record) = self.obligations.get_mut(key) {
+            record.untold = !told;
+            record.reported_in = if told { head } else { record.reported_in };
+        }
     }
 }
 

@@ -80,6 +80,28 @@ pub struct Memory {
     /// Verifications, repairs and components.
     #[serde(default, skip_serializing_if = "Maintenance::is_default")]
     pub maintenance: Maintenance,
+    /// What was not written to make room in the outbox.
+    #[serde(default, skip_serializing_if = "GaveWay::is_default")]
+    pub gave_way: GaveWay,
+}
+
+/// Messages that gave way to outcomes in an outbox that is half full. Each is counted in the write that
+/// would have held it, and told by the count of a tombstone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct GaveWay {
+    /// Messages that were not written, in this incarnation.
+    pub dropped: u64,
+    /// How many of them stand in tombstones of the stream.
+    pub told: u64,
+    /// The newest facts are among them.
+    pub facts: bool,
+}
+
+impl GaveWay {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The end of what the outbox no longer keeps.
@@ -128,6 +150,9 @@ pub struct ObligationRecord {
     /// The message that said so; zero if it was told by the site's account.
     #[serde(default)]
     pub reported_in: Sequence,
+    /// What was last reported gave way to outcomes: the site does not know it yet.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub untold: bool,
     /// Where it really is.
     pub stage: Stage,
     /// Exit code and detection contradicted each other.
@@ -190,6 +215,10 @@ impl UserWord {
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 fn is_zero(count: &u32) -> bool {

@@ -75,6 +75,10 @@ pub enum Branch {
     FoundAgain,
     /// The outbox had no room for the outcome of a new run.
     OutboxFull,
+    /// A message gave way to outcomes.
+    GaveWay,
+    /// What gave way was told once there was room again.
+    ToldLater,
     /// What stood in messages that are no longer kept was said again to a restored site.
     Restated,
     /// Where an obligation stands was said again, because a site that was restored means it anew.
@@ -117,7 +121,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 53] = [
+    pub const ALL: [Branch; 55] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -152,6 +156,8 @@ impl Branch {
         Branch::Recalled,
         Branch::FoundAgain,
         Branch::OutboxFull,
+        Branch::GaveWay,
+        Branch::ToldLater,
         Branch::Restated,
         Branch::OfferedAnew,
         Branch::Forgotten,

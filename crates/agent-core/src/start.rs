@@ -44,7 +44,8 @@ impl Agent {
             self.open_incarnation(draft);
         }
         if !(lives_on && self.has_just_said(&facts)) {
-            self.say(draft, Body::AgentStarted { facts: facts.clone() });
+            let told = self.say(draft, Body::AgentStarted { facts: facts.clone() });
+            self.memory.gave_way.facts = !told;
         }
         if facts != self.memory.facts {
             self.take_facts(draft, facts);
@@ -78,10 +79,10 @@ impl Agent {
             })
             .cloned()
             .collect();
-        self.say(draft, Body::MemoryLost { found, salvaged: salvaged.len() as u64 });
+        self.write_message(draft, Body::MemoryLost { found, salvaged: salvaged.len() as u64 });
         for report in salvaged {
             self.remember(draft, &report, self.memory.head.next());
-            self.say(draft, Body::Obligation(report));
+            self.write_message(draft, Body::Obligation(report));
         }
     }
 

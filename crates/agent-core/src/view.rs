@@ -76,6 +76,13 @@ pub struct OutboxView {
     pub length: u64,
     /// When the oldest was written, in trusted time.
     pub oldest: Option<Wall>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes that they may have. From half of it on what is no outcome gives way, from three quarters on
+    /// no new run starts.
+    pub limit: u64,
+    /// Messages that gave way, in this life of the memory.
+    pub dropped: u64,
 }
 
 /// One obligation.
@@ -140,7 +147,13 @@ impl Agent {
             components: self.components(),
             maintenance: self.maintenance_view(),
             windows: self.windows_view(trusted),
-            outbox: OutboxView { length, oldest },
+            outbox: OutboxView {
+                length,
+                oldest,
+                bytes: self.outbox.waiting_bytes(self.memory.relieved) as u64,
+                limit: self.outbox.bytes_max as u64,
+                dropped: self.memory.gave_way.dropped,
+            },
             trouble: self.trouble(),
             ignored: self.ignored,
             obligations: known.chain(unaccounted).collect(),

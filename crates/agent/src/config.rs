@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use muster_agent_core::OUTBOX_BYTES_MAX;
 use muster_host::publish::{self, PublishError, ReadError};
 use muster_host::quota::ByteSize;
 use muster_model::period::NotAPeriod;
@@ -17,6 +18,9 @@ pub const CONFIG_FILE: &str = "settings.json";
 const RESTART_COMMAND: &str = "systemctl reboot";
 /// A dozen settings and a few paths.
 const CONFIG_BYTES_MAX: u64 = 64 * 1024;
+
+/// The least that an outbox is given, however small the quota: a thousand outcomes.
+pub const OUTBOX_BYTES_LEAST: usize = 1024 * 1024;
 
 /// How this device is set up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +113,14 @@ impl Config {
         Ok(publish::durable_publish(&path, &json)?)
     }
 
+    /// The most unacknowledged bytes of the outbox: a quarter of the quota, which is for content too, but
+    /// no less than [`OUTBOX_BYTES_LEAST`] and no more than [`OUTBOX_BYTES_MAX`].
+    pub fn outbox_bytes(&self) -> usize {
+        let quota = self.quota.map_or(u64::MAX, |quota| quota.0);
+        let most = usize::try_from(quota / 4).unwrap_or(usize::MAX);
+        most.clamp(OUTBOX_BYTES_LEAST, OUTBOX_BYTES_MAX)
+    }
+
     /// Changes settings given as `NAME=VALUE`.
     pub fn set(&mut self, settings: &[String]) -> Result<(), ConfigError> {
         for setting in settings {
@@ -181,5 +193,14 @@ mod tests {
         assert!(matches!(refused("pollwait=1s"), ConfigError::Refused(_)));
         assert!(matches!(refused("pollWait=1h"), ConfigError::Refused(_)));
         assert!(Config::default().set_root("here".into()).is_err());
+    }
+
+    #[test]
+    fn an_outbox_takes_a_quarter_of_the_quota_within_its_limits() {
+        let of = |quota| Config { quota, ..Config::default() }.outbox_bytes();
+        assert_eq!(of(None), OUTBOX_BYTES_MAX);
+        assert_eq!(of(Some(ByteSize(16 << 20))), 4 << 20);
+        assert_eq!(of(Some(ByteSize(1 << 20))), OUTBOX_BYTES_LEAST);
+        assert_eq!(of(Some(ByteSize(1 << 40))), OUTBOX_BYTES_MAX);
     }
 }

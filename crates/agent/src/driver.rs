@@ -165,7 +165,9 @@ impl Driver {
         let facts = crate::facts::gather(&setup.data, &setup.name, &setup.config);
         setup.packages.restore(&saved);
         Self {
-            agent: Agent::restore(&identity, saved).standing_on(versions::footing(&setup.data)),
+            agent: Agent::restore(&identity, saved)
+                .standing_on(versions::footing(&setup.data))
+                .with_outbox(setup.config.outbox_bytes()),
             identity,
             setup: Arc::new(setup),
             journal,
@@ -341,7 +343,9 @@ impl Driver {
         let saved = self.journal.load()?;
         self.setup.packages.restore(&saved);
         let footing = versions::footing(&self.setup.data);
-        self.agent = Agent::restore(&self.identity, saved).standing_on(footing);
+        let outbox = self.setup.config.outbox_bytes();
+        let agent = Agent::restore(&self.identity, saved);
+        self.agent = agent.standing_on(footing).with_outbox(outbox);
         let mut effects = Vec::new();
         for input in self.opening() {
             let step = self.agent.handle(self.setup.clock.now(), input);

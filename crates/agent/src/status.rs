@@ -318,7 +318,10 @@ fn seen_view(
     let paused = paused.contains(components::SOFTWARE_DISTRIBUTION);
     let file = agent.and_then(|agent| file_of(&agent.pid.to_string()));
     let upgrade_waits = matches!(file, Some(ProgramFile::Replaced(_)));
+    // Settings that cannot be read are told with the rest of the state.
+    let outbox = Config::load(data).unwrap_or_default().outbox_bytes();
     let (machine, now) = machine_of(enrolment, saved)?;
+    let machine = machine.with_outbox(outbox);
     Ok(machine.as_seen(paused, upgrade_waits).view(now))
 }
 

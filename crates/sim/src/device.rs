@@ -225,7 +225,7 @@ impl Device {
             salvaged: self.salvaged.clone(),
         };
         let agent = Agent::restore(&identity, self.journal.read().saved());
-        let mut agent = agent.standing_on(footing);
+        let mut agent = agent.standing_on(footing).with_outbox(core.scenario.outbox_bytes);
         plant_agent(core, &mut agent);
         let number = self.processes;
         self.process = Some(Process {
@@ -254,6 +254,11 @@ impl Device {
     /// Whether `number` is the agent process that runs now.
     pub(crate) fn is_process(&self, number: u64) -> bool {
         self.process.as_ref().is_some_and(|process| process.number == number)
+    }
+
+    /// The number of the agent process that runs now.
+    pub(crate) fn process_number(&self) -> Option<u64> {
+        self.process.as_ref().map(|process| process.number)
     }
 
     /// Something ends here out of the blue.

@@ -178,6 +178,13 @@ pub(crate) enum Event {
         /// The device.
         device: usize,
     },
+    /// The site is gone for everybody.
+    SiteGone,
+    /// A fact of a device changes.
+    Facts {
+        /// The device.
+        device: usize,
+    },
     /// Somebody switches it off.
     Evening {
         /// The device.

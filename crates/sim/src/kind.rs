@@ -11,11 +11,13 @@ pub enum Kind {
     Nightly,
     /// Hours in which agents are upgraded, with releases among them that do not work.
     Upgrades,
+    /// Sixty days without a site, on what the policy says, with more to tell than an outbox may hold.
+    Offline,
 }
 
 impl Kind {
     /// Every one of them.
-    pub const ALL: &[Kind] = &[Kind::Chaos, Kind::Nightly, Kind::Upgrades];
+    pub const ALL: &[Kind] = &[Kind::Chaos, Kind::Nightly, Kind::Upgrades, Kind::Offline];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -23,6 +25,7 @@ impl Kind {
             Kind::Chaos => "chaos",
             Kind::Nightly => "nightly",
             Kind::Upgrades => "upgrades",
+            Kind::Offline => "offline",
         }
     }
 }

@@ -25,6 +25,7 @@ mod hours;
 mod journal;
 pub mod kind;
 mod nightly;
+mod offline;
 pub mod plant;
 mod queue;
 mod record;

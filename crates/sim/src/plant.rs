@@ -79,6 +79,8 @@ plants! {
     IncarnationKeptAfterLoss => "incarnation-kept-after-loss",
     /// A full disk is not noticed: the agent acts on what it could not save.
     FullDiskUnnoticed => "full-disk-unnoticed",
+    /// What gives way in a full outbox is not counted.
+    TombstonesUncounted => "tombstones-uncounted",
     /// The site takes what does not follow what it has.
     HolesTaken => "holes-taken",
     /// The site takes once more what it has already.
@@ -101,6 +103,7 @@ impl Plant {
         match self {
             Plant::SendCycleOfADay => Kind::Nightly,
             Plant::UpgradeWaitsForEver => Kind::Upgrades,
+            Plant::TombstonesUncounted => Kind::Offline,
             _ => Kind::Chaos,
         }
     }
@@ -121,6 +124,7 @@ pub(crate) fn plant_agent(core: &Core, agent: &mut Agent) {
     planted.stale_policy_ignored = is(Plant::StalePolicyIgnored);
     planted.two_at_once = is(Plant::TwoAtOnce);
     planted.wall_clock_trusted = is(Plant::WallClockTrusted);
+    planted.tombstones_uncounted = is(Plant::TombstonesUncounted);
     planted.send_cycle_of_a_day = is(Plant::SendCycleOfADay);
     planted.upgrade_waits_for_ever = is(Plant::UpgradeWaitsForEver);
 }

@@ -134,6 +134,8 @@ pub(crate) struct Scenario {
     pub direct_per_mille: u32,
     /// The access point's quota.
     pub spool_bytes: u64,
+    /// What an outbox may hold.
+    pub outbox_bytes: usize,
     /// Intervals.
     pub settings: Settings,
     /// What can be advertised.
@@ -150,6 +152,8 @@ impl Scenario {
     /// Draws a world of at most `devices_max` devices.
     pub(crate) fn draw(dice: &mut Dice, devices_max: usize, kind: Kind) -> Self {
         let devices = dice.between((devices_max as u64).div_ceil(2), devices_max as u64) as usize;
+        // What nobody can reach needs no company, and has a lot to do in so long a time.
+        let devices = if kind == Kind::Offline { devices.min(2) } else { devices };
         let (chaos, faults) = match kind {
             Kind::Chaos => {
                 let chaos = dice.spread(HOUR / 2, 8 * HOUR);
@@ -157,6 +161,7 @@ impl Scenario {
             }
             Kind::Nightly => (30 * 24 * HOUR, Faults::of_the_network(dice)),
             Kind::Upgrades => (12 * HOUR, upgrades::faults(dice)),
+            Kind::Offline => (60 * 24 * HOUR, Faults::of_the_network(dice)),
         };
         let mut settings = settings(dice);
         if kind == Kind::Upgrades {
@@ -171,6 +176,13 @@ impl Scenario {
             faults,
             direct_per_mille: *dice.pick(&[0, 200, 1_000]).unwrap_or(&0),
             spool_bytes: if dice.per_mille(300) { 4_000 } else { 1 << 30 },
+            outbox_bytes: match kind {
+                // Filled in days, so that most of the time nothing but outcomes has room.
+                Kind::Offline => 60_000,
+                // In some worlds it is often half full.
+                _ if devices.is_multiple_of(7) => 8_000,
+                _ => 64 << 20,
+            },
             settings,
             software: match kind {
                 Kind::Upgrades => upgrades::software(dice),
@@ -180,6 +192,13 @@ impl Scenario {
             admin_every: busy / dice.between(10, 40),
             windows: dice.per_mille(400),
         };
+        if kind == Kind::Offline {
+            // All is said in the first hours; then each try to reach the site is one of thousands.
+            scenario.admin_every = 12 * MINUTE;
+            set(&mut scenario.settings, "pollWait", 15 * MINUTE);
+            set(&mut scenario.settings, "backoffMost", 15 * MINUTE);
+            set(&mut scenario.settings, "verifyEvery", HOUR);
+        }
         // In some worlds the newest replaces the oldest.
         if kind != Kind::Upgrades
             && devices.is_multiple_of(4)
@@ -251,21 +270,24 @@ impl Faults {
     }
 }
 
+/// A name or value out of range leaves the default, which is as good a world.
+fn set(settings: &mut Settings, name: &str, period: u64) {
+    let _ = settings.set(name, muster_model::period::Period::millis(period));
+}
+
 /// Intervals: long polls keep a world small, short ones keep it busy.
 fn settings(dice: &mut Dice) -> Settings {
     let mut settings = Settings::default();
-    let mut set = |name: &str, choices: &[u64]| {
-        let period = dice.pick(choices).copied().unwrap_or(MINUTE);
-        // A name or value out of range would leave the default, which is as good a world.
-        let _ = settings.set(name, muster_model::period::Period::millis(period));
+    let mut draw = |name: &str, choices: &[u64]| {
+        set(&mut settings, name, dice.pick(choices).copied().unwrap_or(MINUTE));
     };
-    set("pollWait", &[2 * MINUTE, 15 * MINUTE]);
-    set("backoffMost", &[2 * MINUTE, 15 * MINUTE]);
-    set("conditionEvery", &[30 * SECOND, 10 * MINUTE]);
-    set("contentRetryMost", &[MINUTE, 15 * MINUTE]);
-    set("keepRelieved", &[HOUR, 35 * 24 * HOUR]);
-    set("progressEvery", &[10 * SECOND]);
-    set("verifyEvery", &[MINUTE, HOUR, 30 * 24 * HOUR]);
+    draw("pollWait", &[2 * MINUTE, 15 * MINUTE]);
+    draw("backoffMost", &[2 * MINUTE, 15 * MINUTE]);
+    draw("conditionEvery", &[30 * SECOND, 10 * MINUTE]);
+    draw("contentRetryMost", &[MINUTE, 15 * MINUTE]);
+    draw("keepRelieved", &[HOUR, 35 * 24 * HOUR]);
+    draw("progressEvery", &[10 * SECOND]);
+    draw("verifyEvery", &[MINUTE, HOUR, 30 * 24 * HOUR]);
     settings
 }
 

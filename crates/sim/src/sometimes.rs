@@ -69,11 +69,13 @@ pub enum Rare {
     OpenedByReport,
     /// An obligation ended because another package takes the place of its own.
     Superseded,
+    /// In an outbox that was half full messages gave way.
+    GaveWay,
 }
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 32] = [
+    pub const ALL: [Rare; 33] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -106,6 +108,7 @@ impl Rare {
         Rare::Turned,
         Rare::OpenedByReport,
         Rare::Superseded,
+        Rare::GaveWay,
     ];
 }
 
@@ -148,7 +151,10 @@ impl Seen {
 
 /// Branches that no world can reach, each with the reason; unit tests of their crate reach them.
 const OUT_OF_REACH: [(&str, &str); 2] = [
-    ("agent OutboxFull", "64 MiB of unsent reports take longer than any world lives"),
+    (
+        "agent OutboxFull",
+        "what is no outcome gives way before, and outcomes are few in a few hours",
+    ),
     ("agent SiteAhead", "a site that has more of a stream answers with a receipt, or sees a fork"),
 ];
 

@@ -67,6 +67,8 @@ pub(crate) struct Truth {
     pub copied: BTreeSet<DeviceId>,
     /// Every chain that was ever durable on such a device.
     pub chains_of_copies: BTreeSet<Digest>,
+    /// How often a running agent was told that its facts changed, by stream: each is a word that is due.
+    pub facts_changed: BTreeMap<(DeviceId, Incarnation), u64>,
     /// The site was restored from a backup.
     pub restored: bool,
 }

@@ -13,6 +13,7 @@ use crate::dice::Dice;
 use crate::event::{Event, Strike};
 use crate::kind::Kind;
 use crate::nightly::{self, Nights};
+use crate::offline;
 use crate::plant::Plant;
 use crate::rogue::Rogue;
 use crate::scenario::{HOUR, MINUTE, Scenario};
@@ -143,7 +144,7 @@ impl World {
         core.queue.after(1, Event::RelayStarts);
         for device in 0..self.devices.len() {
             match core.scenario.kind {
-                Kind::Chaos | Kind::Upgrades => {
+                Kind::Chaos | Kind::Upgrades | Kind::Offline => {
                     let delay = core.dice.spread(1, 10 * MINUTE);
                     core.queue.after(delay, Event::Boots { device });
                 }
@@ -155,6 +156,7 @@ impl World {
             let delay = core.dice.spread(1, core.scenario.persons_every);
             core.queue.after(delay, Event::Person { device });
         }
+        offline::begin(core, self.devices.len());
         core.queue.after(core.scenario.chaos, Event::Heal);
         core.queue.after(10, Event::Administer);
         if self.rogue.is_some() {
@@ -237,6 +239,14 @@ impl World {
             }
             Event::TrialOver { device, manifest, starts } => {
                 self.devices[device].trial_over(core, manifest, starts);
+                Some(device)
+            }
+            Event::SiteGone => {
+                offline::site_gone(core);
+                None
+            }
+            Event::Facts { device } => {
+                offline::facts(core, &mut self.devices[device]);
                 Some(device)
             }
             Event::Restarts { device, boots } => {
@@ -435,7 +445,7 @@ impl World {
 
     fn administer(&mut self) {
         let core = &mut self.core;
-        if !core.chaos {
+        if !core.chaos || !offline::is_administered(core) {
             return;
         }
         self.site.administer(core);
@@ -477,6 +487,7 @@ impl World {
             None => {
                 self.finished = true;
                 self.nights.judge(core);
+                offline::judge(core, &self.devices, &self.site.store);
                 verdict::compare(core, &self.devices, &self.site);
                 upgrades::compare(core, &self.devices);
             }

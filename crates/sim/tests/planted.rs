@@ -59,6 +59,7 @@ planted! {
     wall_clock_trusted_is_found => WallClockTrusted,
     incarnation_kept_after_loss_is_found => IncarnationKeptAfterLoss,
     full_disk_unnoticed_is_found => FullDiskUnnoticed,
+    tombstones_uncounted_is_found => TombstonesUncounted,
     holes_taken_is_found => HolesTaken,
     duplicates_taken_is_found => DuplicatesTaken,
     forks_unseen_is_found => ForksUnseen,

@@ -71,6 +71,13 @@ fn outcomes_of_thirty_nights_arrive_within_two_days_and_half_of_them_within_one(
     assert!(report.executions > 500, "nights in which little runs prove little");
 }
 
+/// The site is gone, and the policy is all that there is.
+#[test]
+fn outcomes_of_sixty_days_without_a_site_arrive_and_what_gave_way_is_counted() {
+    let report = check(Kind::Offline, 0, 4);
+    assert!(report.executions > 0, "days in which little runs prove little");
+}
+
 #[test]
 fn a_seed_replays_to_the_letter() {
     for seed in [0, 1, 2, 3, 499] {

@@ -434,6 +434,8 @@ fn random_lives_reach_the_rare_branches() {
     // fail or repeat more than in a random life, or a release of the agent; each has a test of its own.
     let elsewhere = [
         Branch::OutboxFull,
+        Branch::GaveWay,
+        Branch::ToldLater,
         Branch::StalePolicy,
         Branch::Forgotten,
         Branch::Restated,

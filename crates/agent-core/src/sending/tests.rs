@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use muster_model::digest::Digest;
+use muster_model::facts::Fact;
 use muster_model::id::{EpochId, Incarnation, Sequence};
 use muster_model::message::Body;
 use muster_model::wire::device::Receipt;
 
 use crate::input::Input;
-use crate::outbox::{OUTBOX_BYTES_MAX, SEND_MESSAGES_MAX};
+use crate::outbox::SEND_MESSAGES_MAX;
 use crate::saved::{Kept, Saved};
 use crate::sometimes::Branch;
 use crate::step::{Effect, Unsigned, Write};
@@ -242,13 +243,16 @@ fn what_is_not_relieved_is_kept_however_old() {
     assert!(!step.writes.iter().any(|write| matches!(write, Write::MessagesForgotten(_))));
 }
 
+/// A limit of an outbox that is soon reached.
+const SMALL: usize = 1024 * 1024;
+
 #[test]
 fn a_full_outbox_holds_new_runs_back_and_drops_nothing() {
     let mut world = World::new();
     world.answers.site_down = true;
     let mut saved = world.journal.saved.clone();
     let memory = saved.memory.as_mut().unwrap();
-    while saved.messages.iter().map(|kept| kept.bytes.len()).sum::<usize>() < OUTBOX_BYTES_MAX {
+    while saved.messages.iter().map(|kept| kept.bytes.len()).sum::<usize>() < SMALL {
         let bytes = big_message(memory.head.next());
         let chain = muster_model::wire::batch::chain(memory.chain, &bytes);
         memory.head = memory.head.next();
@@ -257,6 +261,7 @@ fn a_full_outbox_holds_new_runs_back_and_drops_nothing() {
         saved.messages.push(kept);
     }
     let mut world = world.reborn(saved);
+    world.agent.outbox.limit(SMALL);
     world.answers.site_down = true;
     let offer = world.hello(1);
     world.offer(vec![offer]);
@@ -265,6 +270,83 @@ fn a_full_outbox_holds_new_runs_back_and_drops_nothing() {
     world.give(Input::LinkUp);
     world.serve();
     assert_eq!(world.state(&key(1)), "succeeded(detected)");
+}
+
+/// A world whose outbox holds so little, cut off from its site.
+fn cut_off(bytes: usize) -> World {
+    let mut world = World::new();
+    world.serve();
+    world.answers.site_down = true;
+    world.agent.outbox.limit(bytes);
+    world
+}
+
+/// Changes the facts `times` times.
+fn change_facts(world: &mut World, times: u32) {
+    for n in 0..times {
+        let mut facts = world.agent.memory.facts.clone();
+        facts.extra.insert("load".to_owned(), Fact::Text(format!("{n:0200}")));
+        world.give(Input::FactsChanged(facts));
+    }
+}
+
+/// What the messages say, in order, of this kind.
+fn bodies<T>(world: &World, of: impl Fn(&Body) -> Option<T>) -> Vec<T> {
+    let kept = &world.journal.saved.messages;
+    kept.iter().filter_map(|kept| of(&read(kept).body)).collect()
+}
+
+#[test]
+fn in_a_half_full_outbox_facts_give_way_and_are_counted_and_outcomes_stay() {
+    let mut world = cut_off(40_000);
+    let offers = (1..=3).map(|n| world.hello(n)).collect();
+    world.answers.site_down = false;
+    world.offer(offers);
+    world.answers.site_down = true;
+    change_facts(&mut world, 100);
+    let written = bodies(&world, |body| matches!(body, Body::FactsChanged { .. }).then_some(()));
+    let dropped = world.agent.memory.gave_way.dropped;
+    assert!(dropped > 0 && written.len() as u64 + dropped == 100, "{} {dropped}", written.len());
+    let limit = world.agent.outbox.waiting_bytes(world.agent.memory.relieved);
+    assert!(limit <= 40_000 / 2 + 2_000, "{limit}");
+    world.answers.site_down = false;
+    world.give(Input::LinkUp);
+    world.serve();
+    let told = bodies(&world, |body| match body {
+        Body::Dropped { count } => Some(*count),
+        _ => None,
+    });
+    assert_eq!(told.iter().sum::<u64>(), dropped);
+    let newest = bodies(&world, |body| match body {
+        Body::FactsChanged { facts } => Some(facts.clone()),
+        _ => None,
+    });
+    assert_eq!(
+        newest.last(),
+        Some(&world.agent.memory.facts),
+        "the newest facts are told after all"
+    );
+    assert_eq!(world.relieved(), world.agent.memory.head.0);
+}
+
+#[test]
+fn a_state_that_gave_way_is_told_when_there_is_room_again() {
+    let mut world = cut_off(20_000);
+    change_facts(&mut world, 60);
+    let at = NOON.plus(Duration::from_secs(86_400 * 300));
+    let mut offer = world.hello(1);
+    offer.occurrences[0].at = Some(muster_model::advertisement::At::Instant(at));
+    world.policy.advertisements = vec![offer];
+    world.advance_policy();
+    let record = &world.agent.obligations[&key(1)];
+    assert!(record.untold, "{record:?}");
+    assert!(world.story(&key(1)).is_empty(), "{:?}", world.story(&key(1)));
+    world.answers.site_down = false;
+    world.give(Input::LinkUp);
+    world.serve();
+    let told = world.story(&key(1));
+    assert_eq!(told.last(), Some(&world.state(&key(1))), "{told:?}");
+    assert!(!world.agent.obligations[&key(1)].untold);
 }
 
 impl World {

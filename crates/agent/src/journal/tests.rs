@@ -38,6 +38,7 @@ fn memory(head: u64, chain: Digest) -> Memory {
         facts: Facts::default(),
         awaits_account: false,
         maintenance: Default::default(),
+        gave_way: Default::default(),
     }
 }
 

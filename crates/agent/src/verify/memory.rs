@@ -47,12 +47,18 @@ pub(super) fn outbox(look: &Look<'_>) -> Seen {
     };
     let relieved = saved.memory.as_ref().map_or(Sequence(0), |memory| memory.relieved);
     let mut waiting = saved.messages.iter().filter(|message| message.sequence > relieved);
+    let bytes: usize = waiting.clone().map(|message| message.bytes.len()).sum();
     let Some(oldest) = waiting.next() else {
         return (good("outbox", "the site has acknowledged everything"), Vec::new());
     };
     let age = look.trusted().since(oldest.written);
     let since = Period::of(Duration::from_secs(age.as_secs()));
-    let detail = format!("{} messages wait, the oldest for {since}", waiting.count() + 1);
+    let mut detail =
+        format!("{} messages wait, the oldest for {since}: {bytes} bytes", waiting.count() + 1);
+    let gave_way = saved.memory.as_ref().map_or(0, |memory| memory.gave_way.dropped);
+    if gave_way > 0 {
+        detail = format!("{detail}; {gave_way} that were no outcomes gave way");
+    }
     let check = match age > OUTBOX_AGE_MOST {
         true => {
             bad("outbox", detail, "see `trouble` in `muster agent status`: the site is not reached")

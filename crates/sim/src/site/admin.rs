@@ -22,6 +22,7 @@ use super::Site;
 use super::store::{CollectionRow, DeviceRow};
 use super::transaction::live;
 use crate::core::{Core, Node};
+use crate::kind::Kind;
 use crate::scenario::{HOUR, MINUTE, SECOND, Software, known_name};
 use crate::sometimes::Rare;
 
@@ -424,7 +425,8 @@ fn document(
     software: &Software,
     collection: &str,
 ) -> serde_json::Value {
-    let chaos = core.scenario.chaos.min(2 * 24 * HOUR);
+    let offline = core.scenario.kind == Kind::Offline;
+    let chaos = if offline { core.scenario.chaos } else { core.scenario.chaos.min(2 * 24 * HOUR) };
     let wall = core.wall();
     let dice = &mut core.dice;
     let mut assignments = Vec::new();
@@ -460,7 +462,9 @@ fn document(
         spec["late"] = (*dice.pick(&["run-late", "skip", "ask"]).unwrap_or(&"skip")).into();
         spec["splay"] = (*dice.pick(&["0s", "3m", "9m"]).unwrap_or(&"0s")).into();
     }
-    if dice.per_mille(250) {
+    if offline {
+        spec["offlineFor"] = "unlimited".into();
+    } else if dice.per_mille(250) {
         spec["offlineFor"] = "20m".into();
     }
     if core.scenario.windows && core.dice.per_mille(150) {
