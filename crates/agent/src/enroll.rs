@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use muster_host::failpoint::Role;
+use muster_host::clock::Clock;
 use muster_host::lock::{FolderLock, LockError};
 use muster_host::publish::{self, PublishError};
 use muster_host::quota::ByteSize;
@@ -153,6 +154,17 @@ pub fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
     let clock = role::begin(Role::Agent)?;
     publish::create_private_dir(&options.data)?;
     let _lock = FolderLock::take(&options.data, "agent enroll")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(EnrollError::Runtime)?;
+    runtime.block_on(enroll_locked(&options, &clock))
+}
+
+/// The same by whoever holds the folder's lock. What was durable when a try failed is what the next one
+/// goes on with.
+pub(crate) async fn enroll_locked(
+    options: &EnrollOptions,
+    clock: &Clock,
+) -> Result<Enrolled, EnrollError> {
     let mut config = Config::load(&options.data)?;
     options.change(&mut config)?;
     config.save(&options.data)?;
@@ -164,11 +176,8 @@ pub fn enroll(options: EnrollOptions) -> Result<Enrolled, EnrollError> {
     // The key is durable before anybody sees its public half.
     identity.save(&options.data)?;
     let facts = facts::gather(&options.data, &identity.name, &config);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(EnrollError::Runtime)?;
     let claim = options.token.claim();
-    let asked = ask_for_identity(&identity, claim, facts, machine(), clock.wall());
-    let answer = runtime.block_on(asked)?;
+    let answer = ask_for_identity(&identity, claim, facts, machine(), clock.wall()).await?;
     let trust = TrustStore::begin(&options.data, identity.trust_pin)?;
     take_trust(&trust, &answer);
     identity.enrolment = Some(enrolment(&answer)?);

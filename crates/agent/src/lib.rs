@@ -28,6 +28,8 @@ mod driver;
 mod enroll;
 pub mod env;
 mod facts;
+mod first_boot;
+mod generalize;
 pub mod identity;
 pub mod journal;
 mod link;
@@ -59,6 +61,8 @@ pub mod versions;
 pub use muster_agent_core::user::{Promise, Request, RequestRefused};
 
 pub use enroll::{EnrollError, EnrollOptions, Enrolled, Left, enroll, leave};
+pub use first_boot::{FirstBoot, FirstBootError};
+pub use generalize::{GeneralizeError, GeneralizeOptions, Generalized, generalize};
 pub use run::{AgentFile, RunError, RunOptions, run};
 
 /// The folder of run folders in the data folder.

@@ -19,7 +19,7 @@ use muster_model::message::RunId;
 use crate::output::{FILE_HEAD_BYTES_MAX, FILE_TAIL_BYTES_MAX};
 
 /// The folder in the data folder.
-const OUTPUT_DIR: &str = "output";
+pub(crate) const OUTPUT_DIR: &str = "output";
 /// Runs whose output is kept.
 const OUTPUTS_MAX: usize = 100;
 /// Bytes of output that are kept in all: six runs that printed without end, or a hundred that did not;

@@ -25,6 +25,7 @@ use crate::config::{Config, ConfigError};
 use crate::contents::Contents;
 use crate::driver::{Driver, DriverError, Ended, Isolation, Packages, Setup};
 use crate::env::Surroundings;
+use crate::first_boot::{self, FirstBootError};
 use crate::identity::{Enrolment, Identity, IdentityError};
 use crate::memory::{self, Memory, MemoryError};
 use crate::renewal;
@@ -105,6 +106,9 @@ pub enum RunError {
     /// The identity.
     #[error("failed to learn who the device is")]
     Identity(#[from] IdentityError),
+    /// The first boot.
+    #[error("failed to come to an identity")]
+    FirstBoot(#[from] FirstBootError),
     /// The memory.
     #[error("failed to remember")]
     Memory(#[from] MemoryError),
@@ -173,6 +177,9 @@ async fn run_in(
     clock: Clock,
 ) -> Result<Ended, RunError> {
     let stop = role::stop_on_signals()?;
+    if !first_boot::enrol(&data, &clock, &stop).await? {
+        return Ok(Ended::Stopped);
+    }
     let (identity, enrolment) = Identity::load_enrolled(&data)?;
     let mut config = Config::load(&data)?;
     config.session_source = session_source.or(config.session_source);

@@ -215,6 +215,9 @@ pub(crate) enum AgentCommand {
         #[arg(long)]
         data: PathBuf,
     },
+    /// Make the folder one for a golden image: it keeps how the device is set up, and nothing of who it
+    /// is. With a token, each copy of the image enrols by itself at its first boot.
+    Generalize(Generalize),
     /// What the device knows of itself, also without its site.
     Status {
         /// The agent's folder.
@@ -335,6 +338,27 @@ pub(crate) struct Enroll {
     /// A setting of this device over its site's: pollWait=1s.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) settings: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Generalize {
+    /// The agent's folder.
+    #[arg(long)]
+    pub(crate) data: PathBuf,
+    /// The site, or any of its access points, that copies enrol at. Default: this device's own.
+    #[arg(long, value_name = "URL")]
+    pub(crate) site: Option<String>,
+    /// The token that copies enrol with; `-` reads it from standard input. It needs a use for each copy.
+    #[arg(long, conflicts_with = "token_file")]
+    pub(crate) token: Option<String>,
+    /// A file that holds that token.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Give up outcomes that have not reached the site.
+    #[arg(long)]
+    pub(crate) discard: bool,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 /// Where a token comes from: never an argument in production, where others could read it.

@@ -1,4 +1,4 @@
-//! `agent enroll|run|leave|status|verify|log`: the device's own machine, also without its site.
+//! `agent enroll|run|leave|generalize|status|verify|log`: the device's own machine, also without its site.
 
 use std::path::Path;
 
@@ -30,6 +30,7 @@ pub(crate) fn command(command: AgentCommand) -> Outcome {
             });
             Ok(())
         }
+        AgentCommand::Generalize(args) => super::generalize::command(args),
         AgentCommand::Status { data, format } => status(&data, format.output),
         AgentCommand::Verify { data, format } => super::verify::command(&data, format.output),
         AgentCommand::Software(args) => super::software::command(args),

@@ -6,6 +6,7 @@ pub(crate) mod component;
 pub(crate) mod credential;
 pub(crate) mod device;
 pub(crate) mod doctor;
+pub(crate) mod generalize;
 pub(crate) mod import;
 pub(crate) mod login;
 pub(crate) mod logs;

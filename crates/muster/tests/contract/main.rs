@@ -14,6 +14,8 @@ mod credentials;
 mod disk;
 mod failpoint;
 mod follow;
+mod hostile;
+mod identity;
 mod inputs;
 mod maintenance;
 mod memory;
