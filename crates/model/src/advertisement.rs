@@ -6,12 +6,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Wall;
+use crate::message::Occurrence;
 use crate::name::Name;
 use crate::notice::Notice;
 use crate::parameter::{PARAMETERS_MAX, Values};
 use crate::period::Period;
 use crate::problem::{Checks, Problem};
 use crate::recurrence::Every;
+use crate::removal::Removal;
 
 /// Assignments of one advertisement. SMS 2.0 had 15 and went silent beyond (Q294750).
 pub const ASSIGNMENTS_MAX: usize = 64;
@@ -60,6 +62,9 @@ pub struct AdvertisementSpec {
     /// Values of the program's parameters; they go before those of the collection.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub parameters: Values,
+    /// What takes off again what it installed, where it is no longer advertised. Absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removal: Option<Removal>,
     /// A line for people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
@@ -199,6 +204,11 @@ impl AdvertisementSpec {
                 &format!("spec.assignments[{i}].name"),
                 &format!("two assignments are called `{name}`"),
             );
+            checks.that(
+                !Occurrence::RESERVED.contains(&name.as_str()),
+                &format!("spec.assignments[{i}].name"),
+                &format!("`{name}` is what the site calls occurrences of its own"),
+            );
             match (schedule, self.expires) {
                 (Schedule::Once(At::Instant(due)), Some(expires)) => checks.that(
                     *due < expires,
@@ -213,6 +223,9 @@ impl AdvertisementSpec {
         }
         if let Some(notice) = &self.notice {
             notice.check("spec.notice", &mut checks);
+        }
+        if let Some(removal) = &self.removal {
+            removal.check(&self.program, &mut checks);
         }
         checks.that(
             !(self.track.is_some() && self.package.version.is_some()),
@@ -349,6 +362,23 @@ mod tests {
             r#"{{"package":"hello@2.10","program":"install","collection":"lab"{more}}}"#
         ))
         .unwrap()
+    }
+
+    #[test]
+    fn a_removal_is_another_program_and_comes_within_a_year() {
+        let check = |more: &str, field: Option<&str>| {
+            let problems = spec(more).check();
+            let fields: Vec<&str> = problems.iter().map(|one| one.field.as_str()).collect();
+            assert_eq!(fields, field.into_iter().collect::<Vec<_>>(), "{more}");
+        };
+        check(r#","removal":{"program":"uninstall"}"#, None);
+        check(r#","removal":{"program":"install"}"#, Some("spec.removal.program"));
+        let late = r#","removal":{"program":"uninstall","after":"366d"}"#;
+        check(late, Some("spec.removal.after"));
+        let removal = spec(r#","removal":{"program":"uninstall"}"#).removal;
+        assert_eq!(removal.map(|one| one.after), Some(crate::removal::AFTER_DEFAULT));
+        let named = r#","assignments":[{"name":"(removal)","at":"now"}]"#;
+        check(named, Some("spec.assignments[0].name"));
     }
 
     #[test]

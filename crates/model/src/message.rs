@@ -128,7 +128,7 @@ pub struct Report {
 /// The n-th time of one assignment: an index, never a time. Written `first#1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Occurrence {
-    /// The assignment's name; [`Occurrence::AVAILABLE`] and [`Occurrence::RERUN`] are the site's.
+    /// The assignment's name; those of [`Occurrence::RESERVED`] are the site's.
     pub assignment: Name,
     /// From 1.
     pub n: u32,
@@ -139,6 +139,15 @@ impl Occurrence {
     pub const AVAILABLE: &str = "(available)";
     /// The assignment of manual occurrences that `rerun` opens.
     pub const RERUN: &str = "(rerun)";
+    /// The assignment of removals, where something is no longer advertised.
+    pub const REMOVAL: &str = "(removal)";
+    /// The names that no assignment of an advertisement bears.
+    pub const RESERVED: [&str; 3] = [Self::AVAILABLE, Self::RERUN, Self::REMOVAL];
+
+    /// Whether it takes off again what its advertisement installed.
+    pub fn is_removal(&self) -> bool {
+        self.assignment.as_str() == Self::REMOVAL
+    }
 }
 
 impl std::fmt::Display for Occurrence {

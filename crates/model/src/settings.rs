@@ -148,6 +148,11 @@ impl Setting {
         }
     }
 
+    /// Whether it is on or off, and no length of time.
+    pub fn is_switch(self) -> bool {
+        self.kind() == Kind::Switch
+    }
+
     /// What people may set it to.
     pub fn range(self) -> String {
         match self.kind() {

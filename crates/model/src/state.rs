@@ -11,11 +11,15 @@
 //! that said nothing (`withdrawn`, `expired`, `lost`) yields to a later word of the device; what the
 //! device once ended stays ended (accounting invariant 7).
 
+mod judge;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Wall;
+
+pub use judge::{Author, Verdict, judge};
 
 /// Where an obligation stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -302,6 +306,8 @@ reasons! {
         Deleted = "deleted",
         /// The assignment was removed from the advertisement.
         AssignmentRemoved = "assignment-removed",
+        /// Before its removal began the program was advertised to it again, or its package was.
+        AdvertisedAgain = "advertised-again",
     }
 
     /// Why a device can never answer.
@@ -496,6 +502,8 @@ impl State {
             State::NotApplicable { why } => Some(why.to_string()),
             State::Waiting { why, until: None } => Some(why.to_string()),
             State::Waiting { why, until: Some(until) } => Some(format!("{why} until {until}")),
+            // A package without content, or one whose size is not known yet.
+            State::Downloading { of: 0, .. } => None,
             State::Downloading { have, of } => Some(format!("{have} of {of} bytes")),
             State::Running { attempt } => Some(format!("attempt {attempt}")),
             State::Succeeded { evidence } => Some(evidence.rule.to_string()),
@@ -548,52 +556,6 @@ impl fmt::Display for State {
             None => self.word().fmt(f),
         }
     }
-}
-
-/// Who said that an obligation stands there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Author {
-    /// The device, in its message stream.
-    Device,
-    /// The site, for a device that did not say it.
-    Site,
-}
-
-/// What becomes of a word about an obligation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is the new state.
-    Applied,
-    /// The obligation had ended already: kept in the history, marked late, counted nowhere.
-    Late,
-}
-
-/// Whether a word by `author` moves an obligation that stands at `current` (as `decided` said).
-///
-/// The one rule of precedence: nobody moves what the device ended, except that the device itself may
-/// say that a success was undone; the device moves everything else; the site moves only what was
-/// never started, and it may declare lost what has not ended. `withdrawn(left-collection)` is the
-/// one end that rejoining opens again, for both. A device says it of everything that it is no longer
-/// offered; where the site has ended the obligation it knows the better reason, which stays.
-pub fn judge(current: &State, decided: Author, new: &State, author: Author) -> Verdict {
-    if let State::Withdrawn { why: Withdrawal::LeftCollection } = current {
-        return Verdict::Applied;
-    }
-    let left = State::Withdrawn { why: Withdrawal::LeftCollection };
-    if current.word().is_terminal() && decided == Author::Site && *new == left {
-        return Verdict::Late;
-    }
-    let ended_by_device = current.word().is_terminal() && decided == Author::Device;
-    let undone = matches!(current, State::Succeeded { .. }) && new.word() == Word::RolledBack;
-    let applies = match author {
-        Author::Device => !ended_by_device || undone,
-        Author::Site => {
-            !current.word().is_terminal()
-                && (current.word().is_unstarted() || new.word() == Word::Lost)
-        }
-    };
-    if applies { Verdict::Applied } else { Verdict::Late }
 }
 
 #[cfg(test)]

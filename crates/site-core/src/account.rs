@@ -19,7 +19,7 @@ pub fn account<'a>(
         advertisement: row.key.advertisement,
         occurrence: row.key.occurrence.clone(),
         revision: row.revision,
-        state: row.state.clone(),
+        state: told(&row.state),
         attempt: row.attempt,
     };
     let matters = |row: &&ObligationRow| row.key.device == device && !may_start_anew(row);
@@ -27,9 +27,20 @@ pub fn account<'a>(
     Account { device, incarnation, epoch, obligations }
 }
 
+/// A removal that was taken back is to the device what it says of it itself: agents of release 0.1 cannot
+/// read the site's reason.
+fn told(state: &State) -> State {
+    match state {
+        State::Withdrawn { why: Withdrawal::AdvertisedAgain } => {
+            State::Withdrawn { why: Withdrawal::LeftCollection }
+        }
+        other => other.clone(),
+    }
+}
+
 /// Nothing of the obligation was ever started, and it may be.
 fn may_start_anew(row: &ObligationRow) -> bool {
-    let left = row.state == State::Withdrawn { why: Withdrawal::LeftCollection };
+    let left = told(&row.state) == State::Withdrawn { why: Withdrawal::LeftCollection };
     (row.state.word().is_unstarted() || left) && row.attempt == 0
 }
 

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use muster_model::clock::Wall;
 use muster_model::id::AdvertisementId;
 use muster_model::message::{Body, Message, Occurrence};
-use muster_model::state::{Author, Expiry, Loss, State, Verdict, Withdrawal, Word};
+use muster_model::state::{Author, Expiry, Loss, State, Verdict, Waiting, Withdrawal, Word};
 
 use crate::obligation::{Applied, CounterDelta, Key, ObligationRow, Said, apply};
 
@@ -35,6 +35,13 @@ pub enum Decision {
     Reinstall,
     /// `rerun` named the device: its row is what targets it.
     Name,
+    /// What the advertisement installed is to be removed: from then on, if a grace time is given, or now.
+    Removal {
+        /// The end of the grace time.
+        until: Option<Wall>,
+    },
+    /// It is advertised again, or its package is, before the removal began.
+    TakeBack,
 }
 
 impl Decision {
@@ -48,7 +55,11 @@ impl Decision {
             Decision::Miss => State::Expired { why: Expiry::Missed },
             Decision::Retire => State::Lost { cause: Loss::Retired },
             Decision::Reinstall => State::Lost { cause: Loss::Reinstalled },
-            Decision::Join | Decision::Name => State::Targeted,
+            Decision::Removal { until: Some(until) } => {
+                State::Waiting { why: Waiting::Time, until: Some(until) }
+            }
+            Decision::TakeBack => State::Withdrawn { why: Withdrawal::AdvertisedAgain },
+            Decision::Join | Decision::Name | Decision::Removal { until: None } => State::Targeted,
         }
     }
 
@@ -126,7 +137,7 @@ pub fn merged<'a>(applied: impl IntoIterator<Item = &'a Applied>) -> Vec<Counter
 
 #[cfg(test)]
 mod tests {
-    use muster_model::state::{NotApplicable, Waiting};
+    use muster_model::state::NotApplicable;
 
     use super::*;
     use crate::testing::*;

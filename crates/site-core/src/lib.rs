@@ -19,6 +19,7 @@ pub mod membership;
 pub mod obligation;
 pub mod occurrence;
 pub mod recurrence;
+pub mod removal;
 pub mod roles;
 pub mod targeting;
 #[cfg(test)]

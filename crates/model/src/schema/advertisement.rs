@@ -23,6 +23,14 @@ pub(super) fn advertisement() -> Value {
             "emergency": {"type": "boolean"},
             "late": {"enum": ["run-late", "skip", "ask"]},
             "splay": named("period"),
+            "removal": maybe(json!({
+                "description": "What takes off again what it installed, where it is no longer \
+                    advertised.",
+                "type": "object",
+                "required": ["program"],
+                "additionalProperties": false,
+                "properties": {"program": named("name"), "after": named("period")},
+            })),
             "parameters": named("values"),
             "description": text("A line for people."),
         },

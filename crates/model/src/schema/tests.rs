@@ -89,7 +89,9 @@ fn what_apply_takes_the_schema_takes() {
     good(advertisement(json!({
         "notice": {"countdown": "5m"}, "emergency": true, "late": "skip", "splay": "30m",
         "parameters": {"colour": "blue", "size": 3, "on": true},
+        "removal": {"program": "uninstall", "after": "7d"},
     })));
+    good(advertisement(json!({"removal": {"program": "uninstall"}})));
     good(document("Collection", json!({"parameters": {"colour": "blue"}})));
     good(document(
         "MaintenanceWindow",
@@ -172,6 +174,8 @@ fn what_the_schema_refuses_apply_refuses() {
         json!({"assignments": [{"name": "x"}]}),
         json!({"assignments": [{"at": "now", "every": "DTSTART:20270104T020000 RRULE:FREQ=DAILY"}]}),
         json!({"late": "never"}),
+        json!({"removal": {"after": "7d"}}),
+        json!({"removal": {"program": "uninstall", "when": "now"}}),
         json!({"parameters": {"a": [1]}}),
         json!({"assignments": [{"at": "now", "whenever": true}]}),
         json!({"colour": "red"}),

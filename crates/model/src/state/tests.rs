@@ -30,8 +30,19 @@ fn the_site_withdraws_only_what_was_never_started() {
     check(State::Accepted, Device, gone.clone(), Site, Verdict::Applied);
     check(State::Running { attempt: 1 }, Device, gone.clone(), Site, Verdict::Late);
     check(gone, Device, State::Targeted, Site, Verdict::Applied);
+    let again = State::Withdrawn { why: Withdrawal::AdvertisedAgain };
+    let gone = State::Withdrawn { why: Withdrawal::LeftCollection };
+    check(again.clone(), Site, gone, Device, Verdict::Late);
+    check(again, Site, State::Targeted, Site, Verdict::Applied);
     let deleted = State::Withdrawn { why: Withdrawal::Deleted };
     check(deleted, Site, State::Targeted, Site, Verdict::Late);
+}
+
+#[test]
+fn a_download_of_nothing_names_no_bytes() {
+    assert_eq!(State::Downloading { have: 0, of: 0 }.to_string(), "downloading");
+    let some = State::Downloading { have: 1, of: 2 };
+    assert_eq!(some.to_string(), "downloading(1 of 2 bytes)");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use muster_model::api::{AccountingAnswer, Finding, Page, WaitAnswer, WhyAnswer};
 use muster_model::object::Kind;
+use muster_model::plural::counted;
 
 use crate::api::{Api, Query};
 use crate::args;
@@ -45,8 +46,11 @@ async fn load(api: &Api, args: &args::Accounting) -> Outcome<AccountingAnswer> {
 
 fn draw(found: &AccountingAnswer) {
     out(format!(
-        "{}: {} targeted, {} members, as of {}",
-        found.advertisement, found.targeted, found.members, found.as_of
+        "{}: {} targeted, {}, as of {}",
+        found.advertisement,
+        found.targeted,
+        counted(found.members, "member"),
+        found.as_of
     ));
     for (state, count) in &found.states {
         out(format!("  {count:>8}  {state}"));

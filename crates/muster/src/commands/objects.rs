@@ -254,11 +254,16 @@ fn describe_settings(output: Output) -> Outcome {
     let rows: Vec<Value> = Setting::ALL
         .iter()
         .map(|setting| {
-            serde_json::json!({
+            let mut row = serde_json::json!({
                 "name": setting.name(), "default": by_default.value(*setting),
-                "least": SETTING_LEAST, "most": setting.most(), "range": setting.range(),
-                "description": setting.text(),
-            })
+                "range": setting.range(), "description": setting.text(),
+            });
+            // Of a switch there is no least and no most.
+            if !setting.is_switch() {
+                row["least"] = serde_json::json!(SETTING_LEAST);
+                row["most"] = serde_json::json!(setting.most());
+            }
+            row
         })
         .collect();
     answer(output, &Page { items: rows, next: None }, |_| {

@@ -3,6 +3,7 @@
 use muster_model::api::{OrderAnswer, OrderRequest, RerunAnswer, RerunRequest};
 use muster_model::id::DeviceId;
 use muster_model::object::Kind;
+use muster_model::plural::counted;
 
 use crate::api::Api;
 use crate::args;
@@ -53,8 +54,7 @@ pub(crate) async fn rerun(api: &Api, args: args::Rerun) -> Outcome {
     let request = RerunRequest { state: args.state, devices, reason: args.reason };
     let found: RerunAnswer = api.post(&format!("/advertisements/{id}/rerun"), &request).await?;
     answer(args.format.output, &found, |found| {
-        let devices = if found.devices == 1 { "device" } else { "devices" };
-        out(format!("{} opened for {} {devices}", found.occurrence, found.devices));
+        out(format!("{} opened for {}", found.occurrence, counted(found.devices, "device")));
     })
 }
 

@@ -28,6 +28,7 @@ mod publishers;
 mod query;
 mod recount;
 mod releases;
+mod removals;
 mod restarts;
 mod restore;
 mod revisions;

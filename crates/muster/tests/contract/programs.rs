@@ -325,7 +325,9 @@ fn present_and_absent_of_one_package_start_nothing_until_one_goes() {
     let file = fleet.package_file("tool", "2", &fleet.mark(""), json!({"achieves": "absent"}));
     fleet.ok(&["package", "publish", &file]);
     let file = fleet.advertisement_file("remove", "tool@2", &["d1"], json!({}));
-    fleet.ok(&["apply", "-f", &file]);
+    // The collection is new in the same file.
+    let said = fleet.run(&["apply", "-f", &file]).said();
+    assert!(said.contains("`install` wants the opposite of package `tool` on 1 device:"), "{said}");
     reason(&fleet.stands("d1", "remove", "waiting"), "conflict");
     crate::fleet::until("both wait", || {
         let row = fleet.stands("d1", "install", "waiting");

@@ -6,14 +6,17 @@ use jiff::tz::TimeZone;
 use muster_model::advertisement::{AdvertisementSpec, Schedule, Track};
 use muster_model::clock::Wall;
 use muster_model::id::CollectionId;
+use muster_model::name::Name;
 use muster_model::object::{Object, Spec};
 use muster_model::package::{PackageSpec, Program};
 use muster_model::parameter::{self, Values};
+use muster_model::plural::{counted, verb};
 use muster_model::policy::PinnedPackage;
 use muster_model::problem::Problem;
 use muster_model::window::Window;
 
 use super::occurrences::OccurrencePlan;
+use super::removal::{check_removal, removal_warning};
 use super::{Change, compare, problem};
 use crate::occurrence::OccurrenceRow;
 use crate::recurrence::Here;
@@ -118,6 +121,9 @@ pub fn plan_advertisement(
     problems.extend(over(stored, spec, lookups));
     if let Ok(program) = program_of(stored, spec, lookups) {
         problems.extend(check_parameters(program, spec, lookups.values));
+    }
+    if let Ok(version) = choose(stored, spec, lookups.versions) {
+        problems.extend(check_removal(version, spec, lookups.values));
     }
     let collection = lookups.collection.ok_or_else(|| {
         problem("spec.collection", format!("there is no collection `{}`", spec.collection))
@@ -263,18 +269,20 @@ fn program<'a>(
     version: &'a PublishedVersion,
     spec: &AdvertisementSpec,
 ) -> Result<&'a Program, Problem> {
-    version.spec.program(spec.program.as_str()).ok_or_else(|| {
+    named_program(version, &spec.program, "spec.program")
+}
+
+/// The program of that name, or the fault of the `field` that names it.
+pub(super) fn named_program<'a>(
+    version: &'a PublishedVersion,
+    name: &Name,
+    field: &str,
+) -> Result<&'a Program, Problem> {
+    version.spec.program(name.as_str()).ok_or_else(|| {
         let names: Vec<&str> = version.spec.programs.iter().map(|one| one.name.as_str()).collect();
-        problem(
-            "spec.program",
-            format!(
-                "{}@{} has no program `{}`; it has: {}",
-                version.pinned.name,
-                version.pinned.version,
-                spec.program,
-                names.join(", ")
-            ),
-        )
+        let (package, number) = (&version.pinned.name, &version.pinned.version);
+        let names = names.join(", ");
+        problem(field, format!("{package}@{number} has no program `{name}`; it has: {names}"))
     })
 }
 
@@ -323,11 +331,13 @@ fn warnings(
         let on = (lookups.members_on)(platform);
         if on < members {
             warnings.push(format!(
-                "program `{}` has platform {platform}: {} of {members} members of `{}` are not, and \
-                 become not-applicable(platform)",
+                "program `{}` has platform {platform}: {} of {} of `{}` {} not, and become \
+                 not-applicable(platform)",
                 program.name,
                 members - on,
-                spec.collection
+                counted(members, "member"),
+                spec.collection,
+                verb(members - on, "is", "are")
             ));
         }
     }
@@ -353,13 +363,16 @@ fn warnings(
     for rival in lookups.rivals {
         if opposes(&mine, &rival.live) && rival.live.can_start(lookups.now) && rival.shared > 0 {
             warnings.push(format!(
-                "advertisement `{}` wants the opposite of package `{}` on {} devices: there neither \
-                 runs, waiting(conflict)",
-                rival.live.name, version.pinned.name, rival.shared
+                "advertisement `{}` wants the opposite of package `{}` on {}: there neither runs, \
+                 waiting(conflict)",
+                rival.live.name,
+                version.pinned.name,
+                counted(rival.shared, "device")
             ));
         }
     }
     warnings.extend(short_of_room(spec, program, lookups));
+    warnings.extend(removal_warning(spec));
     if spec.track == Some(Track::Latest) {
         warnings.push("track is `latest`: each newer version is pinned by itself".to_owned());
     }

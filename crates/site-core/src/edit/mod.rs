@@ -8,6 +8,7 @@ mod collection;
 mod dependency;
 mod occurrences;
 mod package;
+mod removal;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -26,6 +27,7 @@ pub use collection::{CollectionLookups, CollectionPlan, plan_collection};
 pub use dependency::Walk;
 pub use occurrences::{Forecast, OccurrencePlan, close, forecast, next_rerun};
 pub use package::{Publish, plan_publish};
+pub use removal::removal_values;
 pub use window::{WindowLookups, WindowPlan, plan_window};
 
 /// How an applied object relates to the stored one.

@@ -5,6 +5,7 @@
 //! guessed: what the site does not know is said to be unknown, with the time of the last contact.
 
 mod next;
+mod removal;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -62,6 +63,17 @@ pub struct Inputs<'a> {
     pub told: Option<(Digest, Wall)>,
     /// The marks over the obligation.
     pub marks: Marks,
+    /// What the advertisement says of a removal.
+    pub removal: Option<Removing<'a>>,
+}
+
+/// The removal that an advertisement declares, and how far it is on the device.
+#[derive(Clone, Copy, Debug)]
+pub struct Removing<'a> {
+    /// The program that removes.
+    pub program: &'a Name,
+    /// The device's newest removal.
+    pub row: Option<&'a ObligationRow>,
 }
 
 /// The answer to `muster why DEVICE ADVERTISEMENT`.
@@ -81,8 +93,8 @@ pub struct Why {
 /// One step of the proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What was asked: `device`, `collection`, `occurrence`, `advertisement`, `policy`, `window`,
-    /// `outcome`.
+    /// What was asked: `device`, `collection`, `occurrence`, `advertisement`, `removal`, `policy`,
+    /// `window`, `outcome`.
     pub step: String,
     /// The answer.
     pub verdict: Verdict,
@@ -114,12 +126,15 @@ pub struct Next {
 /// Builds the proof.
 pub fn why(inputs: &Inputs<'_>) -> Why {
     let state = step::state_of(inputs);
-    let mut chain = vec![
-        step::device_step(inputs),
-        step::collection_step(inputs),
-        step::occurrence_step(inputs),
-    ];
-    chain.push(step::advertisement_step(inputs));
+    let mut chain = vec![step::device_step(inputs)];
+    if inputs.occurrence.is_some_and(|row| row.occurrence.is_removal()) {
+        chain.extend(removal::removal_step(inputs));
+    } else {
+        chain.push(step::collection_step(inputs));
+        chain.push(step::occurrence_step(inputs));
+        chain.push(step::advertisement_step(inputs));
+        chain.extend(removal::grace_step(inputs));
+    }
     if state.is_some() {
         chain.push(step::policy_step(inputs));
     }

@@ -4,6 +4,7 @@ use muster_model::state::{Restart, State, Waiting, Word};
 
 use super::{Inputs, Next, Step, Verdict};
 use crate::accounting::is_pending;
+use crate::removal::grace_of;
 
 pub(super) fn next(inputs: &Inputs<'_>, state: Option<&State>, chain: &[Step]) -> Next {
     let plain = |what: &str| Next { what: what.to_owned(), at: None };
@@ -15,9 +16,15 @@ pub(super) fn next(inputs: &Inputs<'_>, state: Option<&State>, chain: &[Step]) -
         };
     };
     let word = state.word();
+    if let Some(until) = inputs.removal.and_then(|removing| grace_of(removing.row?)) {
+        return Next { what: "what was installed is removed".to_owned(), at: Some(until) };
+    }
     if word.is_terminal() {
         return match word {
             Word::Withdrawn => plain("nothing, unless the device becomes a member again"),
+            Word::Failed | Word::TimedOut | Word::Interrupted if is_removal(inputs) => {
+                plain("nothing by itself: an advertisement of the removing program starts it again")
+            }
             Word::Failed | Word::TimedOut | Word::Interrupted => {
                 plain("nothing by itself: `muster rerun` starts it again")
             }
@@ -38,6 +45,10 @@ pub(super) fn next(inputs: &Inputs<'_>, state: Option<&State>, chain: &[Step]) -
         ));
     }
     unblocked(inputs, state, blocked("policy").is_some())
+}
+
+fn is_removal(inputs: &Inputs<'_>) -> bool {
+    inputs.occurrence.is_some_and(|row| row.occurrence.is_removal())
 }
 
 fn unblocked(inputs: &Inputs<'_>, state: &State, policy_is_old: bool) -> Next {

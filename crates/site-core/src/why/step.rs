@@ -38,7 +38,7 @@ pub(super) fn device_step(inputs: &Inputs<'_>) -> Step {
     }
 }
 
-fn by(order: &Order) -> String {
+pub(super) fn by(order: &Order) -> String {
     match order.reason.as_str() {
         "" => format!("by {}", order.by),
         reason => format!("by {}: {reason}", order.by),

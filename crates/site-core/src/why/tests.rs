@@ -25,6 +25,7 @@ struct Case {
     marks: Marks,
     windows: Vec<Window>,
     too_short: Option<String>,
+    removing: Option<ObligationRow>,
 }
 
 fn order() -> Order {
@@ -71,6 +72,7 @@ fn case() -> Case {
         marks: Marks::default(),
         windows: Vec::new(),
         too_short: None,
+        removing: None,
     }
 }
 
@@ -94,6 +96,10 @@ impl Case {
             tag: Digest::of(b"tag"),
             told: self.told,
             marks: self.marks.clone(),
+            removal: self
+                .removing
+                .as_ref()
+                .map(|row| Removing { program: &self.collection, row: Some(row) }),
         })
     }
 
@@ -246,4 +252,31 @@ fn an_emergency_stands_above_the_windows() {
     let step = why.chain.iter().find(|one| one.step == "window").unwrap();
     assert_eq!(step.verdict, Verdict::Yes);
     assert!(step.because.contains("emergency"), "{}", step.because);
+}
+
+#[test]
+fn a_removal_says_why_it_comes_and_when() {
+    let mut key = key(1);
+    key.occurrence = occurrence("(removal)#1");
+    let grace = State::Waiting { why: Waiting::Time, until: Some(Wall(20_000)) };
+    let mut left = Case { deleted: true, ..case() };
+    left.row = Some(row(crate::testing::key(1), succeeded(), Author::Device));
+    left.removing = Some(row(key.clone(), grace, Author::Site));
+    let why = left.why();
+    let step = why.chain.iter().find(|one| one.step == "removal").unwrap();
+    assert!(step.because.contains("the advertisement was deleted"), "{why:#?}");
+    assert_eq!(why.next.at, Some(Wall(20_000)));
+    let opened = row(key.clone(), State::Targeted, Author::Site);
+    left.row = Some(opened.clone());
+    left.removing = Some(opened);
+    let mut named = occurrence_row(2, None);
+    named.occurrence = key.occurrence;
+    named.spans.clear();
+    left.occurrence = Some(named);
+    let steps: Vec<String> = left.why().chain.into_iter().map(|one| one.step).collect();
+    assert_eq!(steps, ["device", "removal", "policy", "outcome"]);
+    left.deleted = false;
+    left.standing.member = Truth::No;
+    left.advertisement.stopped = Some(order());
+    left.check("removal", "no longer a member of `lab`, stopped by ann", "");
 }

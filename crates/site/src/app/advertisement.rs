@@ -6,6 +6,7 @@ use muster_model::advertisement::{AdvertisementSpec, Track};
 use muster_model::id::{AdvertisementId, CollectionId, PackageId};
 use muster_model::object::{Kind as ObjectKind, Object, Spec};
 use muster_model::package::Achieves;
+use muster_model::plural::{counted, verb};
 use muster_site_core::edit::{
     self, AdvertisementLookups, AdvertisementPlan, Change as Difference, PublishedVersion, Rival,
     forecast, plan_advertisement,
@@ -17,7 +18,7 @@ use super::change::Change;
 use super::error::{Outcome, Refusal};
 use super::graph::{Collections, object};
 use super::live::live_advertisement;
-use super::{collection, dependency, object as objects, package, parameter, window};
+use super::{collection, dependency, object as objects, package, parameter, removal, window};
 use crate::store::{
     AdvertisementRevisionRow, AdvertisementRow, DEVICE_PAGE_MAX, OBLIGATION_PAGE_MAX, ObjectRow,
     Read, Subject,
@@ -234,13 +235,17 @@ pub(crate) async fn offer_changed(change: &mut Change<'_>, id: AdvertisementId) 
     tell(change, id, vec![row.collection]).await
 }
 
-/// Moves the policy version of `collections`: one statement, however many devices.
+/// Moves the policy version of `collections`: one statement, however many devices; and the own versions
+/// of those that are named one by one.
 async fn tell(
     change: &mut Change<'_>,
     id: AdvertisementId,
     collections: Vec<CollectionId>,
 ) -> Outcome<()> {
     change.tx.collection_offer_changed(&collections).await?;
+    // A device that is named, for a run again or a removal, need not be a member.
+    let named = change.tx.obligation_named_open(id).await?;
+    removal::tell(change, &named.into_iter().collect()).await?;
     change.concerns(Subject::Advertisement(id.0));
     collections.iter().for_each(|one| change.concerns(Subject::Collection(one.0)));
     Ok(())
@@ -283,8 +288,13 @@ pub(crate) async fn forecast_note(
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     let found = forecast(&plan.occurrences, &rows, &before, &after);
     Ok(format!(
-        "{} devices start, {} run again, {} are withdrawn",
-        found.start, found.rerun, found.withdraw
+        "{} {}, {} {} again, {} {} withdrawn",
+        counted(found.start, "device"),
+        verb(found.start, "starts", "start"),
+        found.rerun,
+        verb(found.rerun, "runs", "run"),
+        found.withdraw,
+        verb(found.withdraw, "is", "are")
     ))
 }
 

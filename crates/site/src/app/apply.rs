@@ -15,6 +15,7 @@ use muster_model::id::{CollectionId, PackageId};
 use muster_model::name::Name;
 use muster_model::object::{Kind as ObjectKind, Object, Spec};
 use muster_model::package::PackageSpec;
+use muster_model::plural::counted;
 use muster_site_core::edit::{Change as Difference, FieldChange, Which, identify};
 use muster_site_core::membership::Graph;
 use muster_site_core::roles::{Action, allowed};
@@ -232,8 +233,8 @@ impl Applying<'_> {
             let withdrawn = super::delete::withdrawn_by(&mut self.change.tx, &row).await?;
             if withdrawn > 0 {
                 let (kind, name) = (row.kind.word(), &row.name);
-                let detail =
-                    format!("pruning {kind} `{name}` would withdraw it from {withdrawn} devices");
+                let many = counted(withdrawn, "device");
+                let detail = format!("pruning {kind} `{name}` would withdraw it from {many}");
                 let hint = format!("`muster delete {kind} {name}` does it");
                 return Err(Refusal::conflict(detail).hint(hint).into());
             }

@@ -30,6 +30,7 @@ pub(crate) enum Code {
     AdvertisementStopped = 30_020,
     AdvertisementResumed = 30_021,
     AdvertisementRerun = 30_022,
+    AdvertisementRemoval = 30_023,
     SiteHalted = 30_030,
     SiteResumed = 30_031,
     SettingsChanged = 30_032,

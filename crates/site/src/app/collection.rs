@@ -6,6 +6,7 @@ use muster_model::collection::CollectionSpec;
 use muster_model::id::{CollectionId, DeviceId};
 use muster_model::name::Name;
 use muster_model::object::Object;
+use muster_model::plural::counted;
 use muster_site_core::edit::{CollectionLookups, CollectionPlan, plan_collection};
 use muster_site_core::membership::{Binding, Counts, Definition, Evaluated, Graph, diff};
 
@@ -205,5 +206,5 @@ pub(crate) fn sentence(counts: &Counts) -> String {
     if counts.excluded > 0 {
         clauses.push(format!("exclude takes away {}", counts.excluded));
     }
-    format!("{} members: {}", counts.members, clauses.join("; "))
+    format!("{}: {}", counted(counts.members, "member"), clauses.join("; "))
 }

@@ -124,7 +124,8 @@ pub(crate) async fn withdrawn_by(read: &mut Read, row: &ObjectRow) -> Outcome<u6
     }
     let id = AdvertisementId(row.id);
     let occurrences = read.occurrence_list(id).await?;
-    let occurrences: Vec<_> = occurrences.into_iter().map(|one| one.occurrence).collect();
+    let occurrences: Vec<_> =
+        occurrences.into_iter().map(|one| one.occurrence).filter(|one| !one.is_removal()).collect();
     if occurrences.is_empty() {
         return Ok(0);
     }

@@ -11,6 +11,7 @@ use muster_site_core::decision::{Decision, decide, merged};
 use muster_site_core::device::Admission;
 use muster_site_core::ingest::StreamRow;
 use muster_site_core::obligation::{Key, ObligationRow};
+use muster_site_core::removal::is_answer;
 
 use super::change::{Change, Code};
 use super::error::{Kind, Outcome, Refusal};
@@ -168,7 +169,7 @@ async fn save(change: &mut Change<'_>, mut row: DeviceRow) -> Outcome<()> {
 async fn lose(change: &mut Change<'_>, id: DeviceId) -> Outcome<()> {
     let rows = change.tx.obligation_list_device(id).await?;
     let mut owed: BTreeMap<Key, Option<ObligationRow>> =
-        rows.into_iter().map(|row| (row.key.clone(), Some(row))).collect();
+        rows.into_iter().filter(is_answer).map(|row| (row.key.clone(), Some(row))).collect();
     let memberships = change.tx.membership_of_many(&[id]).await?;
     let collections: Vec<_> = memberships.into_iter().map(|(_, one)| one).collect();
     for open in change.tx.occurrence_list_open(&collections).await? {

@@ -38,6 +38,7 @@ mod parameter;
 mod policy;
 mod query;
 mod recurrence;
+mod removal;
 mod set_aside;
 mod settle;
 mod signature;
@@ -74,6 +75,7 @@ use self::live::LiveCache;
 use self::metrics::Metrics;
 use self::policy::PolicyCache;
 use self::query::QueryPlaces;
+use self::removal::Removals;
 use self::settle::Unsettled;
 use self::site_time::TimeSeal;
 use self::ticket::Tickets;
@@ -146,6 +148,7 @@ pub(crate) struct App {
     pub(crate) index: Index,
     pub(crate) waiters: Waiters,
     pub(crate) unsettled: Unsettled,
+    removals: Removals,
     revisions: RevisionWatch,
     contacts: Contacts,
     credentials: Credentials,
@@ -186,6 +189,7 @@ impl App {
             committer: Committer::start(writer, writers),
             waiters: Waiters::default(),
             unsettled: Unsettled::default(),
+            removals: Removals::default(),
             contacts: Contacts::default(),
             credentials: Credentials::default(),
             graphs: GraphCache::default(),
@@ -272,6 +276,7 @@ impl App {
             self.unsettled.changed(*advertisement);
         }
         if !moved.members.is_empty() || !moved.advertisements.is_empty() {
+            self.removals.changed();
             self.pokes.settle.notify_one();
         }
         if moved.any {

@@ -131,7 +131,18 @@ impl App {
                 return Ok((row.id, row.name.to_string()));
             }
         }
-        Err(Refusal::not_found(kind, name).into())
+        let refusal = Refusal::not_found(kind, name);
+        let deleted = match Name::new(name) {
+            Ok(named) => read.object_find_deleted(wanted, &named).await?,
+            Err(_) => None,
+        };
+        Err(match deleted.and_then(|row| Some((row.id, row.archived_at?))) {
+            Some((id, at)) => refusal.hint(format!(
+                "one of that name was deleted at {at}; give its id, {id}, to look back"
+            )),
+            None => refusal,
+        }
+        .into())
     }
 
     /// Gives an object another name; id and history stay.

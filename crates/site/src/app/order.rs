@@ -7,6 +7,7 @@ use muster_model::api::{OrderAnswer, OrderRequest, RerunAnswer, RerunRequest, Re
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId, PackageId};
 use muster_model::name::Name;
 use muster_model::object::Kind as ObjectKind;
+use muster_model::plural::counted;
 use muster_model::policy::Order;
 use muster_model::state::Word;
 use muster_site_core::decision::{Decision, decide, merged};
@@ -18,7 +19,7 @@ use muster_site_core::recurrence::Here;
 use super::change::{About, Change, Code};
 use super::error::{Kind, Outcome, Refusal};
 use super::object::live_row;
-use super::{App, Who, advertisement, collection, dependency};
+use super::{App, Who, advertisement, collection, dependency, removal};
 use crate::store::{ACCOUNTING_PAGE_MAX, AdvertisementRow, DEVICE_PAGE_MAX, Subject};
 
 /// Devices that one `rerun` names. Each gets a row; a larger part of a fleet is a collection and an
@@ -140,15 +141,10 @@ impl App {
         let rows: Vec<ObligationRow> = decided.iter().map(|one| one.row.clone()).collect();
         change.tx.obligation_write_many(&rows).await?;
         change.tx.counter_add(&merged(&decided)).await?;
-        for device in &devices {
-            if let Some(mut found) = change.tx.device_lock(*device).await? {
-                found.own_version += 1;
-                change.tx.device_update(&found).await?;
-                change.concerns(Subject::Device(device.0));
-            }
-        }
+        removal::tell(&mut change, &devices.iter().copied().collect()).await?;
         change.concerns(Subject::Advertisement(id.0));
-        let said = format!("`{name}` runs again on {} devices: {}", devices.len(), request.reason);
+        let many = counted(devices.len() as u64, "device");
+        let said = format!("`{name}` runs again on {many}: {}", request.reason);
         change.say(Code::AdvertisementRerun, id, said);
         change.commit().await?;
         Ok(RerunAnswer { occurrence: occurrence.occurrence, devices: devices.len() as u64 })
@@ -219,7 +215,16 @@ async fn chosen(
         for one in &page.devices {
             left.remove(&one.device);
             let word = one.row.as_ref().map_or(Word::Targeted, |row| row.state.word());
-            let meant = named.is_empty() || named.contains(&one.device);
+            let is_named = named.contains(&one.device);
+            if one.occurrence.is_removal() && is_named {
+                let detail = format!(
+                    "device {} is not meant any more, its newest run is a removal: what is advertised \
+                     runs there again once it is meant again",
+                    one.name
+                );
+                return Err(Refusal::invalid("devices", detail).into());
+            }
+            let meant = (named.is_empty() && !one.occurrence.is_removal()) || is_named;
             if meant && request.state.is_none_or(|state| state == word) {
                 chosen.push(one.device);
             }

@@ -1,11 +1,12 @@
 //! The policy of one device: compiled on demand, sealed, kept for a while by (device, tag).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use muster_model::advertisement::At;
 use muster_model::digest::Digest;
-use muster_model::id::DeviceId;
+use muster_model::id::{AdvertisementId, DeviceId};
 use muster_model::message::Occurrence;
 use muster_model::policy::{Due, Order};
 use muster_model::sign::Domain;
@@ -13,6 +14,7 @@ use muster_model::window::Window;
 use muster_model::wire::seal::Sealed;
 use muster_site_core::device::Admission;
 use muster_site_core::occurrence::Revision;
+use muster_site_core::removal::is_answer;
 use muster_site_core::targeting::{
     DeviceSide, LiveAdvertisement, OpenOccurrence, SiteSide, SiteVersions, compile, tag,
 };
@@ -104,14 +106,32 @@ impl App {
         let tag = tag(&site_versions(&site), device.own_version, &versions);
         let set = self.live.at(read).await?;
         let (mut live, mut open) = set.offered(&collections);
-        for named in self.named(read, id).await? {
-            if let Some(one) = set.get(named.advertisement) {
-                live.insert(named.advertisement, one.clone());
-                open.push(named);
+        let (reruns, mut removals) = named(read, id).await?;
+        // What is advertised is not removed, even before the site has taken its removal back. What has
+        // expired starts nothing more.
+        let now = self.now();
+        let is_over =
+            |id: &AdvertisementId| set.removing().get(id).is_some_and(|one| one.is_over(now));
+        removals
+            .retain(|one| !live.contains_key(&one.advertisement) || is_over(&one.advertisement));
+        let removed: BTreeSet<_> = removals.iter().map(|one| one.advertisement).collect();
+        live.retain(|id, _| !removed.contains(id));
+        open.retain(|one| !removed.contains(&one.advertisement));
+        for rerun in reruns {
+            let one = set.get(rerun.advertisement);
+            if let Some(one) = one.filter(|_| !removed.contains(&rerun.advertisement)) {
+                live.insert(rerun.advertisement, one.clone());
+                open.push(rerun);
             }
         }
-        let live: Vec<LiveAdvertisement> =
+        let mut live: Vec<LiveAdvertisement> =
             live.into_values().map(|one| one.advertisement.clone()).collect();
+        for removal in removals {
+            if let Some(one) = set.removing().get(&removal.advertisement) {
+                live.push(one.removal.clone());
+                open.push(removal);
+            }
+        }
         let side = SiteSide {
             epoch: site.epoch,
             revision,
@@ -126,20 +146,28 @@ impl App {
         let document = serde_json::to_vec(&sealed).tried("write a policy")?.into();
         Ok(SealedPolicy { tag, revision, document })
     }
+}
 
-    /// The occurrences that `rerun` opened for this device by name.
-    async fn named(&self, read: &mut Read, device: DeviceId) -> Outcome<Vec<OpenOccurrence>> {
-        let rows = read.obligation_list_device(device).await?.into_iter();
-        let named = rows.filter(|row| row.key.occurrence.assignment.as_str() == Occurrence::RERUN);
-        let open = named.map(|row| OpenOccurrence {
-            advertisement: row.key.advertisement,
-            due: Due {
-                occurrence: row.key.occurrence,
-                at: Some(muster_model::advertisement::At::Now),
-            },
-        });
-        Ok(open.collect())
+/// The occurrences that name this device: those that `rerun` opened, and its removals that are due and
+/// have not ended.
+async fn named(
+    read: &mut Read,
+    device: DeviceId,
+) -> Outcome<(Vec<OpenOccurrence>, Vec<OpenOccurrence>)> {
+    let (mut reruns, mut removals) = (Vec::new(), Vec::new());
+    for row in read.obligation_list_device(device).await? {
+        let is_rerun = row.key.occurrence.assignment.as_str() == Occurrence::RERUN;
+        let is_open = is_answer(&row) && !row.state.word().is_terminal();
+        let is_removal = row.key.occurrence.is_removal() && is_open;
+        let due = Due { occurrence: row.key.occurrence, at: Some(At::Now) };
+        let open = OpenOccurrence { advertisement: row.key.advertisement, due };
+        match (is_rerun, is_removal) {
+            (true, _) => reruns.push(open),
+            (_, true) => removals.push(open),
+            _ => {}
+        }
     }
+    Ok((reruns, removals))
 }
 
 fn device_side(row: &DeviceRow, windows: Vec<Window>) -> DeviceSide {

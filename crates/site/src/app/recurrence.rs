@@ -86,9 +86,11 @@ impl App {
     /// Opens what a batch reports and the site has not opened for its device. What must not be opened
     /// is left, and its message is set aside.
     pub(crate) async fn open_reported(&self, reading: &Reading) -> Outcome<()> {
-        // The first occurrence of an assignment opens at `apply`, and a `rerun` names its devices.
+        // The first occurrence of an assignment opens at `apply`, and what the site opens by itself
+        // names its devices.
         let beyond = |key: &Key| {
-            key.occurrence.n > 1 && key.occurrence.assignment.as_str() != Occurrence::RERUN
+            let assignment = key.occurrence.assignment.as_str();
+            key.occurrence.n > 1 && !Occurrence::RESERVED.contains(&assignment)
         };
         let mut keys: BTreeSet<Key> = reading.touched().into_iter().filter(beyond).collect();
         if keys.is_empty() {

@@ -156,7 +156,8 @@ impl App {
         let occurrences = read.occurrence_list(id).await?;
         drop(read);
         for occurrence in &occurrences {
-            if self.unsettled.is_passed(occurrence) {
+            // Whom a removal concerns, the advertisement does not: it has decisions of its own.
+            if occurrence.occurrence.is_removal() || self.unsettled.is_passed(occurrence) {
                 continue;
             }
             if self.is_settled(&row, occurrence).await? {

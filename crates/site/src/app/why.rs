@@ -10,8 +10,9 @@ use muster_model::window::Window;
 use muster_site_core::accounting::{Marked, Marks, marks};
 use muster_site_core::obligation::ObligationRow;
 use muster_site_core::occurrence::{Interval, OccurrenceRow, in_order};
+use muster_site_core::removal::{self, is_answer};
 use muster_site_core::targeting::{LiveAdvertisement, conflicts, tag};
-use muster_site_core::why::{Inputs, Verdict, why};
+use muster_site_core::why::{Inputs, Removing, Verdict, why};
 
 use super::App;
 use super::error::{Outcome, Refusal};
@@ -64,6 +65,10 @@ impl App {
             ),
             _ => Marks::default(),
         };
+        let set = self.live.at(read).await?;
+        let removal = set.removing().get(&id);
+        let removals: Vec<ObligationRow> =
+            rows.iter().filter(|row| row.key.advertisement == id).cloned().collect();
         let proof = why(&Inputs {
             now,
             device: &found.device,
@@ -82,6 +87,10 @@ impl App {
             tag: told.tag,
             told: contact.and_then(|contact| Some((contact.tag?, contact.at))),
             marks,
+            removal: removal.map(|one| Removing {
+                program: &one.removal.program,
+                row: removal::newest(&removals),
+            }),
         });
         Ok(WhyAnswer {
             device,
@@ -175,7 +184,10 @@ fn newest<'a>(
     id: AdvertisementId,
 ) -> (Option<&'a OccurrenceRow>, Option<&'a ObligationRow>) {
     let of = |occurrence: &muster_model::message::Occurrence| {
-        rows.iter().find(|row| row.key.advertisement == id && row.key.occurrence == *occurrence)
+        let is = |row: &&ObligationRow| {
+            row.key.advertisement == id && row.key.occurrence == *occurrence && is_answer(row)
+        };
+        rows.iter().find(is)
     };
     let mut ordered = shown
         .iter()

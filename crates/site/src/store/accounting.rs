@@ -13,6 +13,7 @@ use muster_model::name::Name;
 use muster_model::state::Word;
 use muster_site_core::accounting::{Counts, MarkCounts, is_pending};
 use muster_site_core::obligation::{Key, ObligationRow};
+use muster_site_core::removal::is_answer;
 
 use super::arg::{Arg, Kind, ToArg};
 use super::db::Read;
@@ -80,9 +81,15 @@ const COLUMNS: [(&str, Kind); 6] = [
     ("overdue_before", Kind::Int),
 ];
 
+/// Of several occurrences, a removal that is no answer yet, or none any more, is not a device's newest one:
+/// `is_answer` of the site's decisions, in SQL.
+const ANSWERS: &str = "AND (o.occurrence NOT LIKE '(removal)#%' OR NOT (o.state = 'withdrawn'
+    OR (o.state = 'waiting' AND o.decided = 'site')))";
+
 /// `target`: each device that an occurrence of `k` targets, by membership or, where there is no
 /// span, by its row. `newest`: each device once, with the place of its newest occurrence.
-fn newest(then: &str) -> String {
+fn newest(several: bool, then: &str) -> String {
+    let answers = if several { ANSWERS } else { "" };
     format!(
         ", target(occurrence, position, device, joined) AS (
             SELECT k.occurrence, k.position, m.device, min(m.from_at) FROM k
@@ -93,7 +100,7 @@ fn newest(then: &str) -> String {
             SELECT k.occurrence, k.position, o.device, o.since FROM k
             JOIN obligation o ON o.advertisement = k.advertisement AND o.occurrence = k.occurrence
             WHERE NOT EXISTS (SELECT 1 FROM occurrence_span s
-            WHERE s.advertisement = k.advertisement AND s.occurrence = k.occurrence)
+            WHERE s.advertisement = k.advertisement AND s.occurrence = k.occurrence) {answers}
         ), newest(device, position) AS (
             SELECT device, max(position) FROM target GROUP BY device
         ) {then}"
@@ -115,6 +122,7 @@ impl Read {
             return Ok(Sums { targeted: targeted.unwrap_or(by_row), rows });
         }
         let tail = newest(
+            true,
             "SELECT coalesce(o.state, '') AS state, count(*) AS count FROM newest n
              JOIN k ON k.position = n.position
              LEFT JOIN obligation o ON o.advertisement = k.advertisement
@@ -156,7 +164,7 @@ impl Read {
         let count = |condition: &str| {
             format!("CAST(coalesce(sum(CASE WHEN {condition} THEN 1 ELSE 0 END), 0) AS BIGINT)")
         };
-        let tail = newest(&format!(
+        let tail = &format!(
             "SELECT {silent} AS silent, {overdue} AS overdue, {disputed} AS disputed
              FROM newest n JOIN k ON k.position = n.position
              JOIN target t ON t.position = n.position AND t.device = n.device
@@ -170,7 +178,8 @@ impl Read {
                 "{pending} AND t.joined < k.overdue_before AND k.pending_from < k.overdue_before"
             )),
             disputed = count("o.disputed IS NOT NULL"),
-        ));
+        );
+        let tail = newest(occurrences.len() > 1, tail);
         let views = occurrences.iter().map(|(occurrence, from)| (occurrence, *from));
         let rows = occurrence_args(advertisement, views, Some(limits));
         let read = |row: &Row| {
@@ -260,7 +269,10 @@ impl Read {
                     device: *device,
                 })
                 .collect();
-            let found = self.obligation_load_many(&keys).await?;
+            let mut found = self.obligation_load_many(&keys).await?;
+            if occurrences.len() > 1 {
+                found.retain(is_answer);
+            }
             let mut targeted = self.occurrence_targets_many(&keys).await?;
             targeted.extend(found.iter().map(|row| row.key.clone()));
             rows.extend(found.into_iter().map(|row| (row.key.clone(), row)));

@@ -75,6 +75,14 @@ impl Read {
         self.all(sql("advertisement_list_live", text), advertisement).await
     }
 
+    /// Every advertisement that was deleted, by id.
+    pub async fn advertisement_list_deleted(
+        &mut self,
+    ) -> Result<Vec<AdvertisementRow>, StoreError> {
+        let text = "SELECT * FROM advertisement WHERE deleted_at IS NOT NULL ORDER BY id";
+        self.all(sql("advertisement_list_deleted", text), advertisement).await
+    }
+
     /// The live advertisements of a package, of whatever version: who is met by a revocation.
     pub async fn advertisement_list_package(
         &mut self,

@@ -28,6 +28,7 @@ mod occurrence;
 mod package;
 mod principal;
 mod query;
+mod removal;
 mod revision;
 mod row;
 mod schema;

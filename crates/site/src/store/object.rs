@@ -60,6 +60,20 @@ impl Read {
         self.one(statement.bind(kind).bind(name), object).await
     }
 
+    /// The object of that kind and name that was deleted last, for the error that names it.
+    pub async fn object_find_deleted(
+        &mut self,
+        kind: ObjectKind,
+        name: &Name,
+    ) -> Result<Option<ObjectRow>, StoreError> {
+        let statement = sql(
+            "object_find_deleted",
+            "SELECT * FROM object WHERE kind = $1 AND name = $2 AND archived_at IS NOT NULL
+             ORDER BY archived_at DESC, id DESC LIMIT 1",
+        );
+        self.one(statement.bind(kind).bind(name), object).await
+    }
+
     /// The live object of that kind that looks like `name`, for the error that names it.
     pub async fn object_find_look(
         &mut self,

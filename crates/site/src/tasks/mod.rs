@@ -136,6 +136,9 @@ async fn settle(app: Arc<App>) {
             next = turned.as_ref().ok().copied().flatten();
             note("settle", turned.map(drop));
             note("settle", app.settle().await);
+            let removed = app.settle_removals().await;
+            next = next.into_iter().chain(removed.as_ref().ok().copied().flatten()).min();
+            note("settle", removed.map(drop));
         }
         let next = next.map_or(SETTLE_EVERY, |next| next.since(app.now()));
         poked(&app.pokes.settle, next.min(SETTLE_EVERY)).await;

@@ -32,7 +32,7 @@ async fn a_dry_run_says_what_apply_does_and_changes_nothing(site: Site) {
     assert_eq!(changes(&dry), ["created", "created"]);
     assert_eq!((&dry["revision"], &dry["items"][0]["id"]), (&Value::Null, &Value::Null));
     let said = dry.to_string();
-    assert!(said.contains("1 devices start") && said.contains("no device bears d9"), "{dry:#}");
+    assert!(said.contains("1 device starts") && said.contains("no device bears d9"), "{dry:#}");
     assert_eq!(site.get("/site").await.ok()["revision"], before);
     site.post("/resolve", json!({"kind": "collection", "name": "lab"}))
         .await
@@ -40,7 +40,7 @@ async fn a_dry_run_says_what_apply_does_and_changes_nothing(site: Site) {
 
     let done = apply(&site, documents.clone(), json!({})).await.ok();
     assert_eq!(changes(&done), ["created", "created"]);
-    assert_eq!(done["items"][1]["notes"][0], "1 members: 1 by name");
+    assert_eq!(done["items"][1]["notes"][0], "1 member: 1 by name");
     let again = apply(&site, documents, json!({})).await.ok();
     assert_eq!(changes(&again), ["unchanged", "unchanged"]);
     assert_eq!(again["revision"], Value::Null);
@@ -56,7 +56,7 @@ async fn a_dry_run_knows_the_packages_that_stand_beside_it(site: Site) {
     ]);
     let dry = apply(&site, documents, json!({"dryRun": true})).await.ok();
     assert_eq!(changes(&dry), ["created", "created", "created"]);
-    assert!(dry.to_string().contains("1 devices start"), "{dry:#}");
+    assert!(dry.to_string().contains("1 device starts"), "{dry:#}");
     assert_eq!(site.get("/packages").await.ok()["items"], json!([]));
 }
 
@@ -116,7 +116,7 @@ async fn prune_deletes_what_the_set_left_out_and_refuses_to_withdraw(site: Site)
     apply(&site, json!([lab, other, ad]), json!({"set": "mine"})).await.ok();
     site.apply(vec![document("Collection", "not-mine", json!({}))]).await.ok();
     let told = apply(&site, json!([lab, other]), set.clone()).await;
-    assert!(told.refused(409, "conflict").contains("`ad` would withdraw it from 1 devices"));
+    assert!(told.refused(409, "conflict").contains("`ad` would withdraw it from 1 device"));
     let done = apply(&site, json!([lab, ad]), set.clone()).await.ok();
     assert_eq!(changes(&done), ["unchanged", "unchanged", "deleted"]);
     let names = site.get("/collections").await.ok().to_string();

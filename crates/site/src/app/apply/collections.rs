@@ -7,6 +7,7 @@ use muster_model::collection::CollectionSpec;
 use muster_model::id::CollectionId;
 use muster_model::name::Name;
 use muster_model::object::{Kind as ObjectKind, Object, Spec};
+use muster_model::plural::counted;
 use muster_site_core::edit::{Change as Difference, CollectionPlan, compare};
 use muster_site_core::membership::is_all;
 use uuid::Uuid;
@@ -117,7 +118,7 @@ impl Applying<'_> {
             self.graph = Some(plan.graph);
         } else {
             let row = self.change.tx.collection_load(id).await?;
-            item.notes.push(format!("{} members", row.map_or(0, |row| row.members)));
+            item.notes.push(counted(row.map_or(0, |row| row.members), "member"));
             item.warnings.extend(unresolved_warning(&unresolved));
         }
         self.known.by_name.retain(|_, known| *known != id);
