@@ -39,6 +39,7 @@ mod sending;
 pub mod sometimes;
 mod start;
 pub mod step;
+pub mod telling;
 pub mod upgrade;
 pub mod user;
 pub mod versions;

@@ -141,7 +141,11 @@ impl Agent {
         let now = draft.now.elapsed;
         let trusted = self.trusted(draft.now);
         match self.restart_is_open(trusted) {
-            true => _ = self.restarting.flushing.get_or_insert(now),
+            true if self.restarting.flushing.is_none() => {
+                self.restarting.flushing = Some(now);
+                self.tell_restart(draft, self.countdown());
+            }
+            true => {}
             false => self.restarting.flushing = None,
         }
         for (key, told) in pending {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::maintenance::Fault;
 use crate::saved::{ContentRecord, Kept, Key, Memory, ObligationRecord, RunRecord};
+use crate::telling::Telling;
 
 /// The outcome of one input.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -96,6 +97,8 @@ pub enum Effect {
     Inspect(RunId),
     /// Tell the supervisor to end the program.
     Stop(RunId),
+    /// Show something to users. Not answered: nothing depends on whether they see it.
+    Tell(Telling),
     /// Restart the machine; answered by `RestartTried`. No run is under way, and what may be sent has
     /// been sent.
     Restart,

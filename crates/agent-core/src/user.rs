@@ -98,6 +98,9 @@ impl Agent {
         }
         let before = self.sessions.replace(users.clone());
         self.logged_on(draft, before.as_deref(), &users);
+        if let Some(before) = before {
+            self.tell_newcomers(draft, &before, &users);
+        }
         let trusted = self.trusted(draft.now);
         for record in self.obligations.values_mut() {
             if let Stage::Holding { why: Waiting::User, until } = &mut record.stage {
@@ -175,6 +178,8 @@ impl Agent {
             record.user.starts = Some(starts);
             record.user.noticed = Some(record.user.noticed.unwrap_or(trusted).min(trusted));
             draft.obligations.insert(key.clone());
+            let users = self.sessions.clone().unwrap_or_default();
+            self.tell_start(draft, key, &users);
         }
         let why = Waiting::Notice;
         self.set_stage(draft, key, Stage::Holding { why, until: starts });

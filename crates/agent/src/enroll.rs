@@ -6,8 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use muster_host::failpoint::Role;
 use muster_host::clock::Clock;
+use muster_host::failpoint::Role;
 use muster_host::lock::{FolderLock, LockError};
 use muster_host::publish::{self, PublishError};
 use muster_host::quota::ByteSize;

@@ -23,6 +23,7 @@ pub mod components;
 pub mod conditions;
 pub mod config;
 pub mod contents;
+mod desktop;
 pub mod detect;
 mod driver;
 mod enroll;

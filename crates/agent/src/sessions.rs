@@ -28,7 +28,12 @@ pub enum Sessions {
 #[serde(untagged)]
 enum Session {
     Name(String),
-    User { user: String },
+    User {
+        user: String,
+        /// The address of the session's bus, where it is not the one that systemd makes.
+        #[serde(default)]
+        bus: Option<String>,
+    },
 }
 
 impl Sessions {
@@ -54,6 +59,16 @@ impl Sessions {
         users
     }
 
+    /// The address of a user's session bus, if the source says one.
+    pub(crate) fn bus_of(&self, name: &str) -> Option<String> {
+        let Sessions::File(file) = self else { return None };
+        let sessions: Vec<Session> = serde_json::from_str(&text(file)).ok()?;
+        sessions.into_iter().find_map(|session| match session {
+            Session::User { user, bus } if user == name => bus,
+            _ => None,
+        })
+    }
+
     /// The folder in which a change shows, and the name in it, if it is one file's.
     pub(crate) fn place(&self) -> (PathBuf, Option<&Path>) {
         match self {
@@ -70,7 +85,7 @@ impl Sessions {
 /// Names in a session source.
 fn named(text: &str) -> Vec<String> {
     let name = |session| match session {
-        Session::Name(name) | Session::User { user: name } => name,
+        Session::Name(name) | Session::User { user: name, .. } => name,
     };
     match serde_json::from_str::<Vec<Session>>(text) {
         Ok(sessions) => sessions.into_iter().map(name).collect(),
@@ -114,6 +129,17 @@ mod tests {
         check("lin\n\n ada \nlin\n", &["ada", "lin"]);
         check("[]", &[]);
         check(r#"["lin", {"user": "ada"}]"#, &["ada", "lin"]);
+    }
+
+    #[test]
+    fn a_source_may_name_the_bus_of_a_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("sessions");
+        fs::write(&file, r#"["lin", {"user": "ada", "bus": "unix:path=/b"}]"#).unwrap();
+        let sessions = Sessions::of(Some(file));
+        assert_eq!(sessions.users(), ["ada", "lin"]);
+        assert_eq!(sessions.bus_of("ada").as_deref(), Some("unix:path=/b"));
+        assert_eq!(sessions.bus_of("lin"), None);
     }
 
     #[test]

@@ -9,6 +9,8 @@ use serde_json::json;
 use super::{Promise, Request, RequestRefused};
 use crate::input::{Found, Input, RunEvidence};
 use crate::saved::Key;
+use crate::step::Effect;
+use crate::telling::Announcement;
 use crate::world::*;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -220,6 +222,37 @@ fn with_nobody_logged_on_nobody_is_waited_for() {
     let mut world = noticed("8h");
     log_on(&mut world, &[]);
     assert_eq!(world.state(&key(1)), "succeeded(exit-code)");
+}
+
+/// What was announced so far: to whom, and what.
+fn told(world: &World) -> Vec<(Vec<String>, Announcement)> {
+    let told = world.done.iter().filter_map(|done| match done {
+        Effect::Tell(telling) => Some((telling.users.clone(), telling.what.clone())),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_start_is_announced_once_to_each_who_is_there() {
+    let mut world = noticed("8h");
+    let said = told(&world);
+    let [(users, Announcement::Start { remaining, at, latest, .. })] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!((&users[..], *remaining, *at), (&["ada".to_owned()][..], 5 * MINUTE, after(5)));
+    assert_eq!(*latest, Some(after(480)));
+    world.pass(MINUTE);
+    world.serve();
+    log_on(&mut world, &["ada", "lin"]);
+    let said = told(&world);
+    let [_, (users, Announcement::Start { remaining, .. })] = &said[..] else {
+        panic!("{said:?}");
+    };
+    assert_eq!((&users[..], *remaining), (&["lin".to_owned()][..], 4 * MINUTE));
+    ask(&mut world, defer(after(60)));
+    log_on(&mut world, &["ada"]);
+    assert_eq!(told(&world).len(), 2, "who put it off knows");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use muster_model::package::Program;
 use muster_model::state::Waiting;
 
 use super::{Driver, Setup};
+use crate::desktop;
 
 impl Driver {
     /// Carries out effects in order. Each that is answered is answered by letter, in bounded time.
@@ -39,6 +40,13 @@ impl Driver {
             Effect::Detect { key, manifest, detection } => self.detect(key, manifest, *detection),
             Effect::Arm(launch) => self.prepare(launch),
             Effect::Inspect(run) => self.inspect(run),
+            Effect::Tell(telling) => {
+                let (setup, zone) = (self.setup.clone(), self.zone.clone());
+                // Nothing waits for it: a desktop that hangs keeps a thread for some seconds.
+                tokio::task::spawn_blocking(move || {
+                    desktop::tell(&setup.sessions, &telling, &zone)
+                });
+            }
             Effect::Restart => self.restart_machine(),
             Effect::TakeUp { package, trial } => self.take_up(package, trial),
             Effect::TrialPassed(manifest) => self.trial_passed(manifest),

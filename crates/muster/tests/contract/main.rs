@@ -11,6 +11,7 @@ mod amnesia;
 mod clock;
 mod components;
 mod credentials;
+mod desktop;
 mod disk;
 mod failpoint;
 mod follow;

@@ -155,7 +155,7 @@ impl Device {
             Effect::TakeUp { package, trial } => return self.take_up(core, package, trial),
             Effect::TrialPassed(manifest) => return self.trial_passed(core, manifest),
             Effect::ReturnTold(manifest) => return self.return_told(core, manifest),
-            Effect::DropContent(_) | Effect::Release(_) => {}
+            Effect::DropContent(_) | Effect::Release(_) | Effect::Tell(_) => {}
         }
         Ok(())
     }
