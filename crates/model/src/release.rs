@@ -57,7 +57,8 @@ impl AgentRelease {
         }
     }
 
-    /// Why a device whose agent has `running` must not take up `version`; `None` if it may.
+    /// Whether a device whose agent is `running` must not take up `version`: it would go back, and no
+    /// publisher signed that. A version that is none, as of a build nobody released, is the oldest.
     pub fn refuses(&self, running: &str, version: &str) -> bool {
         let order = match (version.parse::<Version>(), running.parse::<Version>()) {
             (Ok(version), Ok(running)) => version.cmp(&running),

@@ -190,7 +190,8 @@ impl Scenario {
             },
             persons_every: busy / dice.between(2, 12),
             admin_every: busy / dice.between(10, 40),
-            windows: dice.per_mille(400),
+            // The long program of a world of upgrades would never fit into one.
+            windows: kind != Kind::Upgrades && dice.per_mille(400),
         };
         if kind == Kind::Offline {
             // All is said in the first hours; then each try to reach the site is one of thousands.

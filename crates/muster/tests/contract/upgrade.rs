@@ -48,6 +48,15 @@ fn version(fleet: &Fleet, device: &str) -> String {
     format!("{} {}", word("version"), word("state"))
 }
 
+/// While a release is on trial it is a child; then the process that the service manager started is the
+/// agent again.
+fn goes_on_in_its_process(fleet: &Fleet, device: &str) {
+    let started = u64::from(fleet.pid(device));
+    until("the agent is that process", || {
+        (fleet.status(device)["running"].as_u64() == Some(started)).then_some(())
+    });
+}
+
 /// A program that goes on until the file `go-on` is there, then exits 7.
 fn long_run(fleet: &mut Fleet) {
     let script =
@@ -78,8 +87,7 @@ fn a_release_is_taken_up_during_a_run_under_the_same_process() {
     let row = fleet.stands("d1", "agent-2", "succeeded");
     assert_eq!(row["reason"], "reached-site", "{row}");
     until("it stands", || (version(&fleet, "d1") == "0.2 current").then_some(()));
-    let running = until("the agent is there", || fleet.status("d1")["running"].as_u64());
-    assert_eq!(running, u64::from(fleet.pid("d1")), "the service manager's process goes on");
+    goes_on_in_its_process(&fleet, "d1");
     let seen = fleet.json(&["get", "device", "d1"]);
     assert!(seen.to_string().contains("\"agentVersion\":\"0.2\""), "{seen}");
     fleet.stands("d1", "long", "running");
@@ -139,8 +147,7 @@ fn a_release_that_ends_hangs_or_cannot_be_executed_returns_by_itself() {
         until("the version before is back", || {
             (version(&fleet, device) == installed).then_some(())
         });
-        let running = until("it runs", || fleet.status(device)["running"].as_u64());
-        assert_eq!(running, u64::from(fleet.pid(device)));
+        goes_on_in_its_process(&fleet, device);
     }
     // It goes on as if nothing had been, and takes up a better one.
     upgrade(&fleet, "mended", "0.3", GOOD, &["d1", "d2", "d3"]);
