@@ -110,10 +110,10 @@ def unit_removed(site, device):
 
 
 def service_check(device):
-    """Whether `agent verify` finds the service well, and the remedy."""
+    """Whether `agent verify` finds the service well, and the remedy, if it names one."""
     found = json.loads(device.run(f"muster agent verify --data {DATA} -o json 2>/dev/null")[1])
     check = next(check for check in found["checks"] if check["name"] == "service")
-    return check["ok"], check["remedy"]
+    return check["ok"], check.get("remedy", "")
 
 
 def purged(_, device):
