@@ -16,6 +16,7 @@ use muster_host::publish::{self, PublishError};
 use muster_host::role::{self, RoleError};
 use muster_model::id::{DeviceId, Sequence};
 use muster_model::message::{Body, Message};
+use muster_model::plural::counted;
 use serde::Serialize;
 
 use crate::first_boot::{FIRST_BOOT_FILE, FirstBoot, FirstBootError};
@@ -74,8 +75,9 @@ pub enum GeneralizeError {
     Running(String),
     /// The site lacks outcomes.
     #[error(
-        "{0} outcomes have not reached the site; start the agent until `muster agent status` shows an \
-         empty outbox, or give them up with --discard"
+        "the site lacks {}; start the agent until `muster agent status` shows an empty outbox, or give \
+         up what it lacks with --discard",
+        counted(*.0, "outcome")
     )]
     Unsent(u64),
     /// Nobody can tell what the site lacks.

@@ -85,6 +85,12 @@ pub struct OccurrenceRow {
 }
 
 impl OccurrenceRow {
+    /// One in which devices are named, whoever is a member: it has no spans, is due at once, and targets
+    /// who has a row in it.
+    pub fn named(advertisement: AdvertisementId, occurrence: Occurrence, at: Revision) -> Self {
+        Self { advertisement, occurrence, due: Some(At::Now), spans: Vec::new(), announced: at }
+    }
+
     /// Whether it is mandatory.
     pub fn is_mandatory(&self) -> bool {
         self.due.is_some()

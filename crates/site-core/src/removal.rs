@@ -14,7 +14,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use muster_model::advertisement::At;
 use muster_model::clock::Wall;
 use muster_model::id::AdvertisementId;
 use muster_model::message::Occurrence;
@@ -180,13 +179,7 @@ pub fn next_named(
         return Some(reused.clone());
     }
     let n = last.map_or(0, |last| last.occurrence.n) + 1;
-    Some(OccurrenceRow {
-        advertisement,
-        occurrence: Occurrence { assignment, n },
-        due: Some(At::Now),
-        spans: Vec::new(),
-        announced: at,
-    })
+    Some(OccurrenceRow::named(advertisement, Occurrence { assignment, n }, at))
 }
 
 /// The advertisement that keeps the package of `removal` on a device to which `live` is offered: one

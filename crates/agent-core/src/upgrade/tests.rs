@@ -23,6 +23,17 @@ fn offered(version: &str, release: AgentRelease) -> (World, Digest) {
     (world, manifest)
 }
 
+/// A device on whose installed 0.1 a program runs that does not end, and is meant to take up `0.2`.
+fn offered_during_a_run() -> World {
+    let mut world = World::new();
+    world.restart_on(installed(None));
+    world.answers.endless = true;
+    let (hello, release) = (world.hello(2), world.release(1, "0.2", AgentRelease::default()));
+    world.offer(vec![hello.clone()]);
+    world.offer(vec![release, hello]);
+    world
+}
+
 fn installed(returned: Option<(Digest, String)>) -> Footing {
     Footing { version: "0.1".into(), returned, ..Footing::default() }
 }
@@ -89,12 +100,7 @@ fn a_crash_before_the_trial_began_takes_it_up_again() {
 
 #[test]
 fn a_run_is_waited_for_but_not_for_ever() {
-    let mut world = World::new();
-    world.restart_on(installed(None));
-    world.answers.endless = true;
-    let (hello, release) = (world.hello(2), world.release(1, "0.2", AgentRelease::default()));
-    world.offer(vec![hello.clone()]);
-    world.offer(vec![release, hello]);
+    let mut world = offered_during_a_run();
     assert!(world.state(&key(1)).starts_with("waiting(turn until "), "{}", world.state(&key(1)));
     assert_eq!(world.agent.components()[0].state.to_string(), "upgrade-waiting(in-use)");
     world.pass(23 * HOUR);
@@ -110,12 +116,7 @@ fn a_run_is_waited_for_but_not_for_ever() {
 
 #[test]
 fn the_end_of_the_run_is_the_end_of_the_wait() {
-    let mut world = World::new();
-    world.restart_on(installed(None));
-    world.answers.endless = true;
-    let (hello, release) = (world.hello(2), world.release(1, "0.2", AgentRelease::default()));
-    world.offer(vec![hello.clone()]);
-    world.offer(vec![release, hello]);
+    let mut world = offered_during_a_run();
     world.answers.found = [Found::Present].into();
     world.see(RunEvidence::Exited(exited(0)));
     assert_eq!(taken_up(&world), 1);

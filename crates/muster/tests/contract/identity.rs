@@ -56,7 +56,7 @@ fn copies_of_a_golden_image_enrol_by_themselves_and_are_devices_of_their_own() {
     });
     fleet.terminate("d1");
     let unsent = fleet.refused(1, &["agent", "generalize", "--data", &data]);
-    assert!(unsent.contains("1 outcomes have not reached the site"), "{unsent}");
+    assert!(unsent.contains("the site lacks 1 outcome;"), "{unsent}");
     assert!(names(&fleet, "d1").contains(&"identity.json".to_owned()), "it is as it was");
     fleet.restart("site");
     fleet.restart("d1");

@@ -194,13 +194,7 @@ pub fn next_rerun(
     let assignment = Name::new(Occurrence::RERUN).ok()?;
     let reruns = rows.iter().filter(|row| row.occurrence.assignment == assignment);
     let n = reruns.map(|row| row.occurrence.n).max().unwrap_or(0) + 1;
-    Some(OccurrenceRow {
-        advertisement,
-        occurrence: Occurrence { assignment, n },
-        due: Some(At::Now),
-        spans: Vec::new(),
-        announced: at,
-    })
+    Some(OccurrenceRow::named(advertisement, Occurrence { assignment, n }, at))
 }
 
 /// To how many devices an edit matters: what `apply --dry-run` prints.
