@@ -132,9 +132,12 @@ pub(crate) fn keep(data: &Path) -> Result<bool, TrialError> {
     let watched = runtime.block_on(watch(data));
     drop(runtime);
     drop(lock);
+    let current = versions::load(data)?.current;
     match watched? {
-        Watched::Stopped => Ok(false),
-        Watched::Over => Err(execute(data, versions::load(data)?.current.as_ref())),
+        // Whoever asked in the last moment would be heard by nobody: the program that is executed begins
+        // without it.
+        Watched::Over if !role::asked_to_stop() => Err(execute(data, current.as_ref())),
+        Watched::Over | Watched::Stopped => Ok(false),
     }
 }
 
@@ -332,5 +335,48 @@ impl Reach {
         let Some((host, port)) = self.address.clone() else { return true };
         let connect = tokio::net::TcpStream::connect((host, port));
         matches!(tokio::time::timeout(CONNECT_MOST, connect).await, Ok(Ok(_)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    /// A loopback address of this test's own: nobody takes the port while the site is away.
+    const OWN: Ipv4Addr = Ipv4Addr::new(127, 0, 49, 1);
+
+    /// Looks once a second of the boot clock, from `from` on; answers what counts after the last.
+    async fn look(reach: &mut Reach, from: u32, times: u32) -> u64 {
+        let mut counted = Duration::ZERO;
+        for second in from..from + times {
+            counted = reach.counted(Elapsed::default().plus(SECOND * second)).await;
+        }
+        counted.as_secs()
+    }
+
+    #[tokio::test]
+    async fn only_time_in_which_the_site_took_connections_counts_against_a_release() {
+        let site = TcpListener::bind((OWN, 0)).unwrap();
+        let SocketAddr::V4(at) = site.local_addr().unwrap() else { panic!("it is IPv4") };
+        let address = Some((at.ip().to_string(), at.port()));
+        let mut reach = Reach { address, asked: None, reached: false, counted: Duration::ZERO };
+        assert_eq!(look(&mut reach, 0, 4).await, 3);
+        drop(site);
+        assert_eq!(look(&mut reach, 4, 100).await, 3, "nobody could reach it");
+        let _site = TcpListener::bind(at).unwrap();
+        assert_eq!(look(&mut reach, 104, 3).await, 5, "from the first connection on");
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_slept_loses_little_of_its_trial() {
+        let mut reach =
+            Reach { address: None, asked: None, reached: false, counted: Duration::ZERO };
+        look(&mut reach, 0, 1).await;
+        assert_eq!(look(&mut reach, 3_600, 1).await, COUNTED_MOST.as_secs());
     }
 }

@@ -1,10 +1,14 @@
 //! How every role begins and ends: log, failpoints, limits, clock; and signals that ask it to stop.
 
 use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -52,12 +56,35 @@ pub fn begin(role: Role) -> Result<Clock, RoleError> {
     Ok(Clock::from_env()?)
 }
 
+/// Whether this process was asked to stop, by a signal since the first [`stop_on_signals`]. For who leaves
+/// one runtime and enters another, or another program: what comes in between is not lost.
+pub fn asked_to_stop() -> bool {
+    ASKED.get().is_some_and(|asked| asked.load(Ordering::SeqCst))
+}
+
+/// Set by the signals' handler.
+static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+fn remember_signals() -> Result<(), RoleError> {
+    let asked = Arc::new(AtomicBool::new(false));
+    if ASKED.set(asked.clone()).is_ok() {
+        for signal in [SIGTERM, SIGINT] {
+            flag::register(signal, asked.clone()).map_err(RoleError::Signals)?;
+        }
+    }
+    Ok(())
+}
+
 /// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once, as a crash
 /// would: nothing depends on a clean end. Needs a runtime.
 pub fn stop_on_signals() -> Result<CancellationToken, RoleError> {
+    remember_signals()?;
     let mut terminate = signal(SignalKind::terminate()).map_err(RoleError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(RoleError::Signals)?;
     let stop = CancellationToken::new();
+    if asked_to_stop() {
+        stop.cancel();
+    }
     let stopping = stop.clone();
     tokio::spawn(async move {
         loop {

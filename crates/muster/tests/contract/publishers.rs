@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, until};
 
 /// The keys that signed the newest version of a package, and its digest.
 fn signed(fleet: &Fleet, package: &str) -> (Vec<Value>, Value) {
@@ -75,6 +75,9 @@ fn a_revocation_names_what_starts_no_more() {
     let said = fleet.ok(&["publisher", "revoke", "bob"]);
     assert!(said.contains("bobs@1") && said.contains("advertised by ad"), "{said}");
     assert!(!said.contains("adas"), "{said}");
+    until("the device has heard", || {
+        fleet.log_of("d1").contains("accepted number=3").then_some(())
+    });
     fleet.ok(&["component", "resume", "software-distribution", "--data", &fleet.path("d1")]);
     let row = fleet.stands("d1", "ad", "failed");
     assert_eq!(row["rule"], "publisher-refused", "{row}");
