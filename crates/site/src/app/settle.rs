@@ -14,7 +14,7 @@ use muster_model::id::{AdvertisementId, CollectionId, DeviceId};
 use muster_model::message::{Message, Occurrence};
 use muster_model::state::{State, Waiting, Withdrawal, Word};
 use muster_site_core::decision::{Decision, decide, merged, rejoin};
-use muster_site_core::obligation::{Key, ObligationRow, Place};
+use muster_site_core::obligation::{Applied, Key, ObligationRow, Place};
 use muster_site_core::occurrence::{OccurrenceRow, Span};
 use muster_site_core::recurrence::is_passed;
 
@@ -212,22 +212,46 @@ impl App {
         if devices.is_empty() {
             return Ok(());
         }
-        let id = occurrence.advertisement;
+        // Most of the time there is nothing to decide: no batch of these devices waits for that.
+        let mut read = self.db.read().await?;
+        let decided = self.decided(&mut read, occurrence, devices).await?;
+        drop(read);
+        if decided.is_empty() {
+            return Ok(());
+        }
         let mut tx = self.db.begin().await?;
         tx.stream_lock_many(devices.iter().copied()).await?;
-        let Some(advertisement) = tx.advertisement_load(id).await? else { return Ok(()) };
-        let all = tx.occurrence_list(id).await?;
+        let decided = self.decided(&mut tx, occurrence, devices).await?;
+        if decided.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<ObligationRow> = decided.iter().map(|one| one.row.clone()).collect();
+        tx.obligation_write_many(&rows).await?;
+        tx.counter_add(&merged(&decided)).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// What there is to decide for some devices of one occurrence, as the rows are now.
+    async fn decided(
+        &self,
+        read: &mut Read,
+        occurrence: &OccurrenceRow,
+        devices: &[DeviceId],
+    ) -> Outcome<Vec<Applied>> {
+        let id = occurrence.advertisement;
+        let Some(advertisement) = read.advertisement_load(id).await? else { return Ok(Vec::new()) };
+        let all = read.occurrence_list(id).await?;
         let is_passed = is_passed(&all, &occurrence.occurrence);
         let spans = all.into_iter().find(|row| row.occurrence == occurrence.occurrence);
-        let Some(occurrence) = spans else { return Ok(()) };
-        let members = members_of(&mut tx, &occurrence, devices, Span::is_open).await?;
-        let stay = members_of(&mut tx, &occurrence, devices, |_| true).await?;
+        let Some(occurrence) = spans else { return Ok(Vec::new()) };
+        let members = members_of(read, &occurrence, devices, Span::is_open).await?;
+        let stay = members_of(read, &occurrence, devices, |_| true).await?;
         let keys: Vec<Key> = devices.iter().map(|device| key(&occurrence, *device)).collect();
-        let rows = tx.obligation_load_many(&keys).await?;
+        let rows = read.obligation_load_many(&keys).await?;
         let rows: BTreeMap<Key, ObligationRow> =
             rows.into_iter().map(|row| (row.key.clone(), row)).collect();
-        let targeted = tx.occurrence_targets_many(&keys).await?;
-        let last = last_words(&mut tx, &rows).await?;
+        let targeted = read.occurrence_targets_many(&keys).await?;
+        let last = last_words(read, &rows).await?;
         let now = self.now();
         let mut decided = Vec::new();
         for key in &keys {
@@ -250,13 +274,7 @@ impl App {
                 _ => decide(decision, key, row, advertisement.revision, now),
             }));
         }
-        if decided.is_empty() {
-            return Ok(());
-        }
-        let rows: Vec<ObligationRow> = decided.iter().map(|one| one.row.clone()).collect();
-        tx.obligation_write_many(&rows).await?;
-        tx.counter_add(&merged(&decided)).await?;
-        Ok(tx.commit().await?)
+        Ok(decided)
     }
 }
 

@@ -13,15 +13,23 @@ use sqlx::sqlite::SqlitePool;
 use super::error::StoreError;
 
 /// The newest schema that this program knows.
-pub const SCHEMA_KNOWN: i64 = 1;
+pub const SCHEMA_KNOWN: i64 = 2;
 
 /// Number, name, SQLite's text, PostgreSQL's text.
-const MIGRATIONS: [(i64, &str, &str, &str); SCHEMA_KNOWN as usize] = [(
-    1,
-    "first",
-    include_str!("../../migrations/sqlite/0001_first.sql"),
-    include_str!("../../migrations/postgres/0001_first.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str, &str); SCHEMA_KNOWN as usize] = [
+    (
+        1,
+        "first",
+        include_str!("../../migrations/sqlite/0001_first.sql"),
+        include_str!("../../migrations/postgres/0001_first.sql"),
+    ),
+    (
+        2,
+        "obligation by state",
+        include_str!("../../migrations/sqlite/0002_obligation_by_state.sql"),
+        include_str!("../../migrations/postgres/0002_obligation_by_state.sql"),
+    ),
+];
 
 fn migrator(
     text: impl Fn(&(i64, &'static str, &'static str, &'static str)) -> &'static str,

@@ -58,3 +58,20 @@ async fn both_engines_have_the_same_indexes_and_uniqueness() {
     .await;
     assert_eq!(sqlite, postgres);
 }
+
+/// Without statistics PostgreSQL cannot tell such an index from the primary key's, and looks keys up in
+/// the wrong one: it then reads every row that begins alike.
+#[tokio::test]
+async fn no_whole_index_begins_as_its_tables_primary_key_does() {
+    let alike = catalogue(
+        &TestDb::postgres().await,
+        "SELECT c.relname, i.relname, 0
+         FROM pg_index x JOIN pg_index p ON p.indrelid = x.indrelid AND p.indisprimary
+         JOIN pg_class c ON c.oid = x.indrelid JOIN pg_class i ON i.oid = x.indexrelid
+         JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname = 'public' AND NOT x.indisprimary AND x.indpred IS NULL
+         AND x.indnatts > 1 AND x.indkey[0] = p.indkey[0] AND x.indkey[1] = p.indkey[1]",
+    )
+    .await;
+    assert_eq!(alike, BTreeMap::new());
+}
