@@ -5,7 +5,7 @@ CARGO ?= cargo
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-stop test sim package lab bench fmt lint
+.PHONY: help setup demo demo-stop test sim kills package lab bench fmt lint
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,9 +40,14 @@ package: ## build the Debian and RPM packages into target/package, for glibc 2.2
 	scripts/check-package "$$(scripts/package "$$binary" "$$folder")" 2.28 && \
 	scripts/check-rpm "$$(scripts/package-rpm "$$binary" "$$folder")" 2.28
 
+kills: ## kill -9 at every durable point of real processes, again and again; some 500 deaths
+	@scripts/setup
+	@MUSTER_DEATHS=40 MUSTER_SITE_DEATHS=16 cargo nextest run -p muster --locked --profile ci --no-capture -E 'test(dies_at_any)'
+
 lab: ## real machines in qemu: packages, an earlier release, restarts, power cuts; 50 cuts
 	@scripts/setup lab
-	@lab/run --binary "$$(scripts/portable)" packages rpm releases restarts misbehaving power:50
+	@lab/run --binary "$$(scripts/portable)" packages rpm releases restarts misbehaving power:50 upgrades:12
+	@BINARY="$$(scripts/portable)" scripts/maintenance
 
 bench: ## measure ingest, policy polls and memory, beside known peers
 	@scripts/setup

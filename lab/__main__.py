@@ -7,7 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
-from . import misbehaving, packages, power, releases, restarts, rpm
+from . import misbehaving, packages, power, releases, restarts, rpm, upgrades
 from .device import Device
 from .site import Site
 
@@ -19,6 +19,7 @@ TRACKS = {
     "restarts": restarts.scenarios,
     "misbehaving": misbehaving.scenarios,
     "power": power.scenarios,
+    "upgrades": upgrades.scenarios,
 }
 # A machine for each core of the smallest computer that the tests run on.
 AT_ONCE = 2

@@ -56,24 +56,35 @@ class Site:
 
     def package(self, name, scripts, program, detection=None):
         """Publishes version 1 of a package of files {name: text, or the path of a file}."""
+        spec = {"version": "1", "programs": [{"name": "go", **program}]}
+        if detection:
+            spec["detection"] = {"command": ["sh", "-c", detection]}
+        self.publish(name, scripts, spec)
+
+    def release(self, name, version, script):
+        """Publishes a release of the agent: its program is a shell script."""
+        spec = {"version": version, "agentRelease": {}}
+        self.publish(name, {"muster": f"#!/bin/sh\n{script}\n"}, spec)
+
+    def publish(self, name, scripts, spec):
+        """Publishes what `spec` says, with these executable files as its content."""
         content = self.folder / name
         content.mkdir()
         for script, text in scripts.items():
             data = text.read_bytes() if isinstance(text, Path) else text.encode()
             (content / script).write_bytes(data)
-        spec = {"version": "1", "content": str(content), "programs": [{"name": "go", **program}]}
-        if detection:
-            spec["detection"] = {"command": ["sh", "-c", detection]}
+            (content / script).chmod(0o755)
+        spec = {**spec, "content": str(content)}
         document = {"apiVersion": "muster/v1", "kind": "Package", "metadata": {"name": name}, "spec": spec}
         file = self.folder / f"{name}.json"
         file.write_text(json.dumps(document))
         self("package", "publish", str(file))
 
-    def advertise(self, name, device):
-        """Advertises program `go` of package `name` to one device, as soon as possible."""
+    def advertise(self, name, device, program="go"):
+        """Advertises a program of package `name` to one device, as soon as possible."""
         meta = {"apiVersion": "muster/v1", "metadata": {"name": name}}
         collection = {**meta, "kind": "Collection", "spec": {"members": [device]}}
-        spec = {"package": name, "program": "go", "collection": name, "assignments": [{"at": "now"}]}
+        spec = {"package": name, "program": program, "collection": name, "assignments": [{"at": "now"}]}
         advertisement = {**meta, "kind": "Advertisement", "spec": spec}
         file = self.folder / f"{name}-ad.yaml"
         file.write_text(json.dumps(collection) + "\n---\n" + json.dumps(advertisement) + "\n")
