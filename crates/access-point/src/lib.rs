@@ -9,5 +9,5 @@ pub mod relay;
 mod router;
 mod upstream;
 
-pub use router::{ENROLMENT_BYTES_MAX, POLL_WAIT_DEFAULT, POLL_WAIT_MAX, router};
+pub use router::{ENROLMENT_BYTES_MAX, POLL_WAIT_DEFAULT, POLL_WAIT_MAX, SILENT_WAIT_MAX, router};
 pub use upstream::{Presented, Refusal, Reply, Upstream};

@@ -10,33 +10,37 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
-use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use muster_host::serve::Connection;
 use muster_model::digest::Digest;
 use muster_model::wire::batch::BATCH_BYTES_MAX;
 use muster_model::wire::header as device_header;
 use muster_model::wire::path;
+use tower::util::MapResponseLayer;
 
 use crate::upstream::{Presented, Refusal, Reply, Upstream};
 
 /// Bytes of an enrolment or renewal: a certificate request and at most 256 facts of a device.
 pub const ENROLMENT_BYTES_MAX: usize = 256 * 1024;
-/// The longest time that a poll is held open, whatever the device prefers: below the idle time-outs
-/// that proxies and NAT boxes commonly have (60 s) unless the site's setting says more.
-pub const POLL_WAIT_MAX: Duration = Duration::from_secs(15 * 60);
+/// The longest time that a poll is held open, whatever the device prefers. Pings of both ends keep the
+/// connection from falling silent meanwhile (`muster_host::serve`, `muster_host::client`).
+pub const POLL_WAIT_MAX: Duration = Duration::from_secs(60 * 60);
+/// The same over HTTP/1.1, which has no pings: below the idle time-outs that proxies and NAT boxes
+/// commonly have (60 s).
+pub const SILENT_WAIT_MAX: Duration = Duration::from_secs(50);
 /// How long a poll is held when the device says nothing.
-pub const POLL_WAIT_DEFAULT: Duration = Duration::from_secs(55);
+pub const POLL_WAIT_DEFAULT: Duration = SILENT_WAIT_MAX;
 
 type Up = State<Arc<dyn Upstream>>;
 type Answer = Result<Reply, Refusal>;
 
 /// The routes of the device protocol over `upstream`.
 pub fn router(upstream: Arc<dyn Upstream>) -> Router {
+    let teller = upstream.clone();
     Router::new()
         .route(path::ENROLL, post(enroll))
         .route(path::RENEW, post(renew))
@@ -45,7 +49,7 @@ pub fn router(upstream: Arc<dyn Upstream>) -> Router {
         .route(path::ACCOUNT, get(account))
         .route(&format!("{}/{{digest}}", path::CONTENT), get(content))
         .route(&format!("{}/{{number}}", path::TRUST), get(trust))
-        .layer(middleware::from_fn_with_state(upstream.clone(), tell_time))
+        .layer(MapResponseLayer::new(move |answer| tell_time(&*teller, answer)))
         .with_state(upstream)
 }
 
@@ -62,7 +66,11 @@ async fn renew(State(upstream): Up, request: Request) -> Answer {
 async fn policy(State(upstream): Up, request: Request) -> Answer {
     let who = presented(&request)?;
     let headers = request.headers();
-    upstream.policy(who, known(headers)?, wait(headers)).await
+    let most = match request.version() {
+        Version::HTTP_2 => POLL_WAIT_MAX,
+        _ => SILENT_WAIT_MAX,
+    };
+    upstream.policy(who, known(headers)?, wait(headers).min(most)).await
 }
 
 async fn messages(State(upstream): Up, request: Request) -> Answer {
@@ -90,13 +98,11 @@ async fn trust(State(upstream): Up, Path(number): Path<String>, request: Request
 
 /// Adds the site's time to whatever is answered, refusals included: a device whose clock is years
 /// wrong learns it from its first answer.
-async fn tell_time(State(upstream): Up, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let time = upstream.site_time().await;
-    if let Some(value) = time.and_then(|time| HeaderValue::from_str(&time).ok()) {
-        response.headers_mut().insert(device_header::SITE_TIME, value);
+fn tell_time(upstream: &dyn Upstream, mut answer: Response) -> Response {
+    if let Some(time) = upstream.site_time() {
+        answer.headers_mut().insert(device_header::SITE_TIME, time);
     }
-    response
+    answer
 }
 
 /// Who asks. An expired certificate gets no further than enrolment and renewal.
@@ -127,7 +133,7 @@ fn wait(headers: &HeaderMap) -> Duration {
         let preferences = text.split(',').map(str::trim);
         preferences.filter_map(|one| one.strip_prefix("wait=")).find_map(|n| n.parse().ok())
     });
-    seconds.map_or(POLL_WAIT_DEFAULT, Duration::from_secs).min(POLL_WAIT_MAX)
+    seconds.map_or(POLL_WAIT_DEFAULT, Duration::from_secs)
 }
 
 /// The whole body, if it has at most `most` bytes; otherwise a refusal that names `limit`.

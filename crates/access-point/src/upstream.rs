@@ -4,12 +4,11 @@
 //! upstream answers documents that are signed for the device; whoever passes them on can delay, not
 //! alter.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use muster_host::pki::Peer;
 use muster_model::digest::Digest;
 use serde::Serialize;
@@ -93,7 +92,7 @@ impl Refusal {
 pub trait Upstream: Send + Sync + 'static {
     /// The site's time, sealed for its header; sent with every answer. `None` only while the site has
     /// not been heard yet.
-    async fn site_time(&self) -> Option<Arc<str>>;
+    fn site_time(&self) -> Option<HeaderValue>;
     /// An identity for a token. `body` is an `EnrollRequest` as JSON.
     async fn enroll(&self, body: Bytes) -> Result<Reply, Refusal>;
     /// A new certificate. `body` is a sealed `RenewRequest`; the certificate of the connection may

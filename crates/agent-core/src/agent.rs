@@ -263,6 +263,11 @@ impl Agent {
         draft.finish(rows)
     }
 
+    /// When trusted time is to be saved again, so that a machine without a clock of its own loses little.
+    pub(crate) fn time_saved_deadline(&self, now: Elapsed, trusted: Wall) -> Elapsed {
+        now.plus(self.memory.last_known.plus(TIME_SAVED_EVERY).since(trusted))
+    }
+
     /// Trusted time.
     pub(crate) fn trusted(&self, now: Now) -> Wall {
         #[cfg(feature = "planted")]

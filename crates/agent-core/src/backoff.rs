@@ -71,6 +71,12 @@ impl Jitter {
         z ^ (z >> 31)
     }
 
+    /// A length of time below `most`.
+    pub(crate) fn below(&mut self, most: Duration) -> Duration {
+        let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX);
+        Duration::from_millis(self.next() % millis.max(1))
+    }
+
     pub(crate) fn shorten(&mut self, wait: Duration) -> Duration {
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let off = self.next() % (JITTER_PERMILLE + 1);

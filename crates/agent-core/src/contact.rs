@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use muster_model::advertisement::OfflineFor;
 use muster_model::clock::{Elapsed, Wall};
 use muster_model::message::Body;
 use muster_model::policy::Policy;
@@ -20,6 +21,15 @@ use crate::step::Effect;
 /// A question without an answer for so long beyond the time that the site may hold it is taken as
 /// failed.
 const ANSWER_MOST: Duration = Duration::from_secs(120);
+
+/// A poll is held for this part of the shortest `offlineFor` at most: each answer is word from the site,
+/// and there is time for one that fails.
+const HEARD_WITHIN: u32 = 3;
+
+/// A poll that was held and breaks says nothing of the time before: the outage began in these last seconds.
+/// When in them is each device's own guess, so that a fleet that loses its site at one moment does not come
+/// back at one moment.
+const CUT_WITHIN: Duration = Duration::from_secs(10);
 
 /// What is asked, and when to ask again.
 #[derive(Clone, Debug, Default)]
@@ -89,12 +99,19 @@ impl Agent {
         }
     }
 
-    /// While the account is awaited no poll is held beyond the next question for it.
+    /// While the account is awaited no poll is held beyond the next question for it; and never so long
+    /// that a device that is connected would take what it holds for stale (`offlineFor`).
     fn poll_wait(&self, now: Elapsed) -> Duration {
         if self.is_on_trial() {
             return BACKOFF_LEAST;
         }
-        let wait = self.setting(Setting::PollWait);
+        let offers = self.policy.iter().flat_map(|policy| &policy.advertisements);
+        let heard_of = offers.filter_map(|offer| match offer.offline_for {
+            OfflineFor::Unlimited => None,
+            OfflineFor::AtMost(most) => Some(most.duration() / HEARD_WITHIN),
+        });
+        let wait = heard_of.fold(self.setting(Setting::PollWait), Duration::min);
+        let wait = wait.max(BACKOFF_LEAST);
         match self.memory.awaits_account {
             true => wait.min(self.contact.account.due().since(now)).max(BACKOFF_LEAST),
             false => wait,
@@ -179,7 +196,9 @@ impl Agent {
         };
         let most = self.setting(Setting::BackoffMost);
         let mut jitter = self.jitter;
-        self.backoff_of(question).failed(asking.since, now, most, &mut jitter);
+        let ago = now.since(asking.since).min(jitter.below(CUT_WITHIN));
+        let began = Elapsed(now.0.saturating_sub(ago.as_millis() as u64));
+        self.backoff_of(question).failed(began, now, most, &mut jitter);
         self.jitter = jitter;
     }
 

@@ -39,6 +39,7 @@ impl Agent {
             self.outbox.deadline(),
             self.restart_deadline(now.elapsed, trusted),
             self.maintenance_deadline(now.elapsed, trusted),
+            Some(self.time_saved_deadline(now.elapsed, trusted)),
             contents,
             by_trusted_time,
         ]

@@ -191,7 +191,7 @@ mod tests {
         assert!(matches!(refused("pollWait"), ConfigError::NotASetting(_)));
         assert!(matches!(refused("pollWait=soon"), ConfigError::Value { .. }));
         assert!(matches!(refused("pollwait=1s"), ConfigError::Refused(_)));
-        assert!(matches!(refused("pollWait=1h"), ConfigError::Refused(_)));
+        assert!(matches!(refused("pollWait=2h"), ConfigError::Refused(_)));
         assert!(Config::default().set_root("here".into()).is_err());
     }
 

@@ -39,8 +39,9 @@ pub use time::TrustedClock;
 
 /// How long it may take to connect.
 const CONNECT_MOST: Duration = Duration::from_secs(10);
-/// How long the next bytes of any answer may take: more than the longest poll is held.
-const READ_MOST: Duration = Duration::from_secs(16 * 60);
+/// How long the next bytes of any answer may take: more than the longest poll is held. That the other
+/// end is gone is noticed within a minute, by pings.
+const READ_MOST: Duration = Duration::from_secs(62 * 60);
 /// How long a request that is not held may take in all.
 const ANSWER_MOST: Duration = Duration::from_secs(60);
 /// How long an object may take in all: the largest at 256 KiB/s.

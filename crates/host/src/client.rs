@@ -20,8 +20,8 @@ pub const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 /// How long an idle connection is kept for the next request.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a connection with an open request is asked whether it is still there: a poll that is
-/// held for minutes must notice that the other end is gone.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// held for an hour must notice that the other end is gone.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long it may take to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -35,7 +35,7 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// 10 s to connect, 90 s for the next bytes: more than a poll is held at default settings.
+    /// 10 s to connect, 90 s for the next bytes: for requests that are not held.
     fn default() -> Self {
         Self { connect: Duration::from_secs(10), read: Duration::from_secs(90) }
     }

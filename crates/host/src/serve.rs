@@ -48,8 +48,9 @@ const FILES_KEPT_FREE: usize = 128;
 pub const HEADER_BYTES_MAX: u32 = 32 * 1024;
 /// Requests at once on one HTTP/2 connection: an access point relays many devices on one.
 pub const STREAMS_MAX: u32 = 256;
-/// How often a quiet HTTP/2 connection is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a quiet HTTP/2 connection is asked whether it is still there: below 55 s, so that no proxy
+/// or NAT box on the way takes a held poll for an idle connection (60 s is common).
+const PING_INTERVAL: Duration = Duration::from_secs(50);
 /// How long it may take to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long requests may finish once the role is to stop. Held polls should end by themselves then.

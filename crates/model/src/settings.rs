@@ -45,8 +45,8 @@ macro_rules! settings {
 }
 
 settings! {
-    PollWait = "pollWait", Period::secs(55), Period::minutes(15),
-        "how long the site holds a device's policy poll open when there is nothing new";
+    PollWait = "pollWait", Period::hours(1), Period::hours(1),
+        "how long the site holds a device's policy poll open when there is nothing new; the connection is never silent for more than 50 s meanwhile";
     BackoffMost = "backoffMost", Period::minutes(15), Period::minutes(15),
         "the longest wait between two tries to reach the site; the first is 1 s, and none is longer than half the outage so far";
     ProgressEvery = "progressEvery", Period::secs(10), Period::hours(1),
@@ -269,8 +269,8 @@ mod tests {
     #[test]
     fn a_change_out_of_range_names_setting_and_limit() {
         let mut settings = Settings::default();
-        let error = settings.set("pollWait", Period::hours(1)).unwrap_err().to_string();
-        assert!(error.contains("pollWait") && error.contains("15m"), "{error}");
+        let error = settings.set("pollWait", Period::hours(2)).unwrap_err().to_string();
+        assert!(error.contains("pollWait") && error.contains("1h"), "{error}");
         assert!(settings.set("pollwait", Period::secs(1)).is_err());
         settings.set("pollWait", Period::secs(1)).unwrap();
         assert_eq!(settings.get(Setting::PollWait), Period::secs(1));
@@ -283,7 +283,7 @@ mod tests {
             settings.set(name, text.parse::<Value>().unwrap()).unwrap_err().to_string()
         };
         let said = refused(&mut settings, "pollWait", "off");
-        assert_eq!(said, "pollWait is off; allowed is 1s to 15m");
+        assert_eq!(said, "pollWait is off; allowed is 1s to 1h");
         let said = refused(&mut settings, "verifyEvery", "0s");
         assert_eq!(said, "verifyEvery is 0s; allowed is 1s to 3650d, or off");
         let said = refused(&mut settings, "softwareDistribution", "1s");

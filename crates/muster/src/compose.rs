@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
 use muster_access_point::{Presented, Refusal, Reply, Upstream};
 use muster_model::digest::Digest;
 use muster_site::{DeviceRefusal, DeviceReply, DeviceService};
@@ -43,7 +43,7 @@ fn answer(answer: Result<DeviceReply, DeviceRefusal>) -> Answer {
 
 #[async_trait]
 impl Upstream for InProcess {
-    async fn site_time(&self) -> Option<Arc<str>> {
+    fn site_time(&self) -> Option<HeaderValue> {
         self.0.site_time()
     }
 

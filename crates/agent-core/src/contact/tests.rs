@@ -1,7 +1,12 @@
 use std::time::Duration;
 
+use muster_model::advertisement::OfflineFor;
 use muster_model::clock::Wall;
+use muster_model::period::Period;
+use muster_model::settings::Setting;
 
+use super::{ANSWER_MOST, CUT_WITHIN};
+use crate::backoff::Jitter;
 use crate::input::Input;
 use crate::step::Effect;
 use crate::world::*;
@@ -45,10 +50,44 @@ fn after_an_outage_polls_go_on_within_half_of_it() {
 }
 
 #[test]
+fn a_poll_that_breaks_after_an_hour_is_followed_within_seconds_at_a_time_of_the_devices_own() {
+    let mut waits = std::collections::BTreeSet::new();
+    for device in 0..20 {
+        let mut world = World::new();
+        world.agent.jitter = Jitter::new(device);
+        world.move_to(world.now.elapsed.plus(Duration::from_secs(3_500)));
+        world.give(Input::PollFailed { why: "the site restarts".into() });
+        let wait = world.agent.contact.poll.due().since(world.now.elapsed);
+        assert!(wait <= CUT_WITHIN / 2, "{wait:?}");
+        waits.insert(wait);
+    }
+    assert!(waits.len() > 10, "{waits:?}");
+}
+
+#[test]
 fn a_question_that_is_never_answered_is_asked_again() {
     let mut world = World::new();
-    world.pass(Duration::from_secs(300));
+    let held = Setting::PollWait.default().duration();
+    world.pass(held + ANSWER_MOST - Duration::from_secs(60));
+    assert_eq!(polls(&world), 1);
+    world.pass(Duration::from_secs(120));
     assert_eq!(polls(&world), 2);
+}
+
+#[test]
+fn no_poll_is_held_so_long_that_a_connected_device_takes_its_policy_for_stale() {
+    let mut world = World::new();
+    let (mut brief, mut longer) = (world.hello(1), world.hello(2));
+    brief.offline_for = OfflineFor::AtMost(Period::minutes(30));
+    longer.offline_for = OfflineFor::Unlimited;
+    world.offer(vec![brief, longer]);
+    world.give(Input::NothingNew { site_time: None });
+    world.pass(Duration::from_secs(1));
+    let last = world.done.iter().rev().find_map(|effect| match effect {
+        Effect::Poll { wait, .. } => Some(*wait),
+        _ => None,
+    });
+    assert_eq!(last, Some(Duration::from_secs(600)));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::fleet::{Fleet, until};
 use crate::proxy::pass_on;
 
 /// Each process reads the site's revisions at least every second; the rest is for two busy cores. A
-/// poll is held for 55 s, so without that reading nothing would come in time.
+/// poll is held for an hour, so without that reading nothing would come in time.
 const BOUND: Duration = Duration::from_secs(10);
 
 #[test]

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderValue;
 use muster_host::pki::{Peer, PeerKind};
 use muster_model::digest::Digest;
 use muster_model::id::DeviceId;
@@ -20,6 +21,7 @@ use muster_model::wire::seal::Sealed;
 use muster_site_core::account::account;
 use muster_site_core::ingest::Reading;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::App;
 use super::component::Component;
@@ -29,6 +31,10 @@ use super::ingest::Ingested;
 use super::metrics::Poll;
 use super::policy::{SealedPolicy, site_row};
 use super::ticket::incarnation_of;
+
+/// How often a held poll looks for itself whether there is news, and counts as word from the device:
+/// how old `last_contact` of a connected device may be, and how long a lost wake-up may go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// Who asks.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +90,7 @@ impl DeviceService {
     }
 
     /// The site's time, sealed for its header.
-    pub fn site_time(&self) -> Option<Arc<str>> {
+    pub fn site_time(&self) -> Option<HeaderValue> {
         self.0.time.at(self.0.now())
     }
 
@@ -118,19 +124,28 @@ impl DeviceService {
         let app = &self.0;
         let (device, _) = self.admit(&who).await?;
         // Held before the tag is looked at, so a change in between wakes it.
-        let mut waiter = app.waiters.hold(device, known);
+        let mut waiter = match wait {
+            Duration::ZERO => None,
+            _ => app.waiters.hold(device, known),
+        };
         if let Some(answer) = self.newer(device, known).await? {
             return Ok(answer);
         }
         // As many polls as the process can hold may be held already: this one comes back sooner.
-        let Some(waiter) = waiter.as_mut().filter(|_| !wait.is_zero()) else {
+        let Some(waiter) = waiter.as_mut() else {
             return Ok(DeviceReply::NothingNew);
         };
         let wait = wait.min(app.poll_wait().await.map_err(told)?);
-        let _ = tokio::time::timeout(wait, waiter.woken()).await;
-        match self.newer(device, known).await? {
-            Some(answer) => Ok(answer),
-            None => Ok(DeviceReply::NothingNew),
+        let until = Instant::now() + wait;
+        loop {
+            let lap = until.min(Instant::now() + LOOK_AGAIN);
+            let woken = tokio::time::timeout_at(lap, waiter.woken()).await.is_ok();
+            if let Some(answer) = self.newer(device, known).await? {
+                return Ok(answer);
+            }
+            if woken || Instant::now() >= until {
+                return Ok(DeviceReply::NothingNew);
+            }
         }
     }
 

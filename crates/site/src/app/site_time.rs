@@ -3,9 +3,11 @@
 //! Sealed once a second, whatever the traffic: a signature costs more than the answer that it
 //! stands on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderValue;
 use muster_model::clock::Wall;
 use muster_model::id::EpochId;
 use muster_model::sign::{Domain, PrivateKey};
@@ -19,7 +21,7 @@ const SEALED_FOR: Duration = Duration::from_secs(1);
 pub(crate) struct TimeSeal {
     key: PrivateKey,
     epoch: EpochId,
-    newest: Mutex<Option<(Wall, Arc<str>)>>,
+    newest: Mutex<Option<(Wall, HeaderValue)>>,
 }
 
 impl TimeSeal {
@@ -29,19 +31,19 @@ impl TimeSeal {
 
     /// The sealed time for a header, at most [`SEALED_FOR`] old. `None` cannot happen with a time
     /// that serialises, which every one does.
-    pub(crate) fn at(&self, now: Wall) -> Option<Arc<str>> {
+    pub(crate) fn at(&self, now: Wall) -> Option<HeaderValue> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((sealed, text)) = &*newest
+        if let Some((sealed, header)) = &*newest
             && now >= *sealed
             && now.since(*sealed) < SEALED_FOR
         {
-            return Some(text.clone());
+            return Some(header.clone());
         }
         let document = SiteTime { time: now, epoch: self.epoch };
         let sealed = Sealed::seal(&self.key, Domain::SiteTime, &document).ok()?;
-        let text: Arc<str> = sealed.to_header().into();
-        *newest = Some((now, text.clone()));
-        Some(text)
+        let header = HeaderValue::from_maybe_shared(Bytes::from(sealed.to_header())).ok()?;
+        *newest = Some((now, header.clone()));
+        Some(header)
     }
 }
 
@@ -56,8 +58,8 @@ mod tests {
         let first = seal.at(Wall(10_000)).unwrap();
         assert_eq!(seal.at(Wall(10_999)).unwrap(), first);
         for later in [Wall(11_000), Wall(9_000)] {
-            let text = seal.at(later).unwrap();
-            let sealed = Sealed::from_header(&text).unwrap();
+            let header = seal.at(later).unwrap();
+            let sealed = Sealed::from_header(header.to_str().unwrap()).unwrap();
             let time: SiteTime = sealed.open(&key.public(), Domain::SiteTime).unwrap();
             assert_eq!(time.time, later);
         }
