@@ -72,9 +72,12 @@ impl Agent {
         // The moment itself still counts as fresh.
         let stale = stale_from(offer, policy, self.memory.last_heard);
         let stale = stale.map(|from| from.plus(Duration::from_millis(1)));
-        // What was reported is what the windows said at the last look.
+        // What was reported is what was seen at the last look.
         let opens = match record.reported {
-            State::Waiting { why: Waiting::Window | Waiting::Freeze, until } => until,
+            State::Waiting {
+                why: Waiting::Window | Waiting::Freeze | Waiting::BootGrace,
+                until,
+            } => until,
             _ => None,
         };
         [holding, due, start, opens, offer.expires, stale]

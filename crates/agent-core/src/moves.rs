@@ -157,6 +157,7 @@ impl Agent {
             calendar: &self.calendar,
             grace: self.setting(Setting::TermGrace),
             trusted,
+            settles: self.settles(trusted),
             heard: self.memory.last_heard,
             awaits_account: self.memory.awaits_account,
             paused: self.paused,
@@ -259,6 +260,7 @@ impl Agent {
             Waiting::StalePolicy => self.fired.note(Branch::StalePolicy),
             Waiting::Window => self.fired.note(Branch::WindowShut),
             Waiting::Freeze => self.fired.note(Branch::Frozen),
+            Waiting::BootGrace => self.fired.note(Branch::BootGrace),
             _ => {}
         }
         // What failed before may try again when its time has come, whatever forbids it meanwhile.

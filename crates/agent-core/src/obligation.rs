@@ -32,7 +32,7 @@ use crate::input::Manifested;
 use crate::outcome::{detects, failed};
 use crate::part::{Known, manifested, part_of, ran_before};
 use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
-use crate::schedule::{Start, late, start};
+use crate::schedule::{Start, late, settling, start};
 use crate::upgrade::next_of_release;
 use crate::user::{announced, fits};
 use crate::versions::Footing;
@@ -59,6 +59,8 @@ pub(crate) struct Standing<'a> {
     pub(crate) grace: Duration,
     /// Trusted time.
     pub(crate) trusted: Wall,
+    /// Until then, in trusted time, the machine has only just started; `None`: it has not.
+    pub(crate) settles: Option<Wall>,
     /// When the site was last heard.
     pub(crate) heard: Option<Wall>,
     /// From this long after its time on, an occurrence that was not seen due before is late.
@@ -203,7 +205,10 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
             Move::Wait { why: Waiting::Time, until: Some(time) }
         }
         Start::On(event) if !asked => Move::Wait { why: event, until: None },
-        _ => next_in_window(standing, offer, program, manifested),
+        _ => match settling(standing, offer) {
+            Some(until) => Move::Wait { why: Waiting::BootGrace, until: Some(until) },
+            None => next_in_window(standing, offer, program, manifested),
+        },
     }
 }
 

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use muster_model::advertisement::{At, Late};
-use muster_model::clock::Wall;
+use muster_model::clock::{Elapsed, Wall};
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, DeviceId};
 use muster_model::period::Period;
 use muster_model::policy::Offer;
 use muster_model::recurrence::Clock;
+use muster_model::settings::Setting;
 use muster_model::state::{Expiry, State, Waiting};
 
+use crate::agent::Agent;
 use crate::obligation::{Move, Standing};
 use crate::saved::Times;
 
@@ -64,6 +66,40 @@ fn splay(device: DeviceId, advertisement: AdvertisementId, most: Period) -> Dura
     head.copy_from_slice(&digest.as_bytes()[..8]);
     let most = u64::try_from(most.duration().as_millis()).unwrap_or(u64::MAX);
     Duration::from_millis(u64::from_le_bytes(head) % most.saturating_add(1))
+}
+
+/// Until when the obligation waits because the machine has only just started. Emergencies and a user's
+/// own click do not.
+///
+/// The moment that was told stands as long as it is about right: trusted time is corrected by
+/// milliseconds with each word from the site, and that is no news.
+pub(crate) fn settling(standing: &Standing<'_>, offer: &Offer) -> Option<Wall> {
+    let settles = standing.settles?;
+    if offer.emergency || standing.record.user.asked {
+        return None;
+    }
+    let told = match standing.record.reported {
+        State::Waiting { why: Waiting::BootGrace, until } => until,
+        _ => None,
+    };
+    let is_right = |told: &Wall| told.since(settles).max(settles.since(*told)) < ABOUT_RIGHT;
+    match told.filter(is_right) {
+        Some(told) => (told > standing.trusted).then_some(told),
+        None => (settles.since(standing.trusted) > ABOUT_RIGHT).then_some(settles),
+    }
+}
+
+/// How far a moment that was told may be from the one that is known now. What is left of the grace is no
+/// shorter when a wait for it begins.
+const ABOUT_RIGHT: Duration = Duration::from_secs(2);
+
+impl Agent {
+    /// Until when the machine has only just started (`bootGrace`). The boot clock counts from its start.
+    pub(crate) fn settles(&self, trusted: Wall) -> Option<Wall> {
+        let grace = self.interval(Setting::BootGrace).filter(|_| self.started)?;
+        let left = grace.saturating_sub(self.elapsed.since(Elapsed::default()));
+        (!left.is_zero()).then(|| trusted.plus(left))
+    }
 }
 
 /// What the late rule makes of an occurrence that this device first saw due too late. Only before its

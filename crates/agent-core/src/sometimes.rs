@@ -91,6 +91,8 @@ pub enum Branch {
     WindowShut,
     /// A freeze held, or began too soon.
     Frozen,
+    /// The machine had only just started.
+    BootGrace,
     /// An occurrence was not started before the next one fell due.
     Missed,
     /// Many occurrences of a rule fell due while the device was off.
@@ -121,7 +123,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 55] = [
+    pub const ALL: [Branch; 56] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -164,6 +166,7 @@ impl Branch {
         Branch::AnswerOverdue,
         Branch::WindowShut,
         Branch::Frozen,
+        Branch::BootGrace,
         Branch::Missed,
         Branch::ManyMissed,
         Branch::Late,

@@ -117,6 +117,7 @@ fn next_after(why: Waiting) -> &'static str {
         Waiting::Window => "a window opens that has room for the run",
         Waiting::Freeze => "the freeze ends",
         Waiting::StartUp => "the machine starts",
+        Waiting::BootGrace => "the machine has been up for `bootGrace`",
         Waiting::LogOn => "somebody logs on",
     }
 }

@@ -190,6 +190,8 @@ reasons! {
         Freeze = "freeze",
         /// The next start of the machine.
         StartUp = "start-up",
+        /// The end of the time after a start of the machine in which nothing is started (`bootGrace`).
+        BootGrace = "boot-grace",
         /// Somebody to log on.
         LogOn = "log-on",
         /// Mains power.

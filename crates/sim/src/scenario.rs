@@ -200,6 +200,10 @@ impl Scenario {
             set(&mut scenario.settings, "backoffMost", 15 * MINUTE);
             set(&mut scenario.settings, "verifyEvery", HOUR);
         }
+        // In some worlds a machine that has just started is left alone.
+        if devices.is_multiple_of(3) {
+            set(&mut scenario.settings, "bootGrace", 2 * MINUTE);
+        }
         // In some worlds the newest replaces the oldest.
         if kind != Kind::Upgrades
             && devices.is_multiple_of(4)

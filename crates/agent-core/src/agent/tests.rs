@@ -430,9 +430,10 @@ fn random_lives_reach_the_rare_branches() {
             fired = fired.and(world.agent.fired());
         }
     }
-    // These need a full outbox, a month of silence, a site that was rolled back further, restarts that
+    // These need a setting, a full outbox, a month of silence, a site that was rolled back further, restarts that
     // fail or repeat more than in a random life, or a release of the agent; each has a test of its own.
     let elsewhere = [
+        Branch::BootGrace,
         Branch::OutboxFull,
         Branch::GaveWay,
         Branch::ToldLater,

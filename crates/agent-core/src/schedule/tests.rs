@@ -184,3 +184,55 @@ fn a_user_starts_what_is_late_or_waits_for_its_time_or_event() {
         assert_eq!(world.state(&key(1)), "succeeded(detected)", "{at}");
     }
 }
+
+/// A device that has just started, whose site says `bootGrace: 5m`.
+fn just_started(offer: impl FnOnce(&mut muster_model::policy::Offer)) -> World {
+    let mut world = World::new();
+    world.policy.settings.set("bootGrace", Period::minutes(5)).unwrap();
+    world.offer(Vec::new());
+    world.reboot();
+    let mut hello = world.hello(1);
+    offer(&mut hello);
+    world.offer(vec![hello]);
+    world
+}
+
+#[test]
+fn after_a_start_of_the_machine_nothing_starts_for_the_boot_grace() {
+    let mut world = just_started(|_| {});
+    let until = world.agent.trusted(world.now).plus(Duration::from_secs(299));
+    assert_eq!(world.state(&key(1)), format!("waiting(boot-grace until {until})"));
+    // Neither the agent's own restart nor a correction of the time makes it longer, or tells it anew.
+    world.restart();
+    world.give(Input::NothingNew {
+        site_time: Some(world.agent.trusted(world.now).plus(Duration::from_secs(1))),
+    });
+    world.serve();
+    assert_eq!(world.state(&key(1)), format!("waiting(boot-grace until {until})"));
+    world.pass(Duration::from_secs(310));
+    assert_eq!(
+        world.story(&key(1)),
+        [
+            "accepted",
+            &format!("waiting(boot-grace until {until})"),
+            "accepted",
+            "running(attempt 1)",
+            "succeeded(detected)"
+        ]
+    );
+    // Up for longer than that, the next one starts at once.
+    let next = world.hello(2);
+    world.offer(vec![next]);
+    assert_eq!(world.state(&key(2)), "succeeded(already-present)");
+}
+
+#[test]
+fn an_emergency_and_a_user_do_not_wait_for_the_boot_grace() {
+    let world = just_started(|offer| offer.emergency = true);
+    assert_eq!(world.state(&key(1)), "succeeded(detected)");
+    let mut world = just_started(|_| {});
+    let request = crate::user::Request::Install { advertisement: advertisement(1) };
+    world.give(Input::Asked(request));
+    world.serve();
+    assert_eq!(world.state(&key(1)), "succeeded(detected)");
+}
