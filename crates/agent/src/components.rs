@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use muster_host::components;
-pub use muster_host::components::{ComponentError, paused};
+pub use muster_host::components::{COMPONENTS_FILE, ComponentError, paused};
 use muster_host::run_file::read_run_file;
 
 use crate::AgentFile;

@@ -146,6 +146,8 @@ pub(crate) struct Driver {
     shown: Shown,
     /// Who is logged on, as the machine was last told.
     users: Vec<String>,
+    /// When the device was last looked at.
+    looked: Elapsed,
     /// The request that is being taken.
     taking: Option<PathBuf>,
     /// A request that was taken and whose file could not be removed.
@@ -183,6 +185,7 @@ impl Driver {
             taken_up: false,
             shown,
             users: Vec::new(),
+            looked: Elapsed::default(),
             taking: None,
             stuck: None,
         }
@@ -192,7 +195,7 @@ impl Driver {
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<Ended, DriverError> {
         self.start().await?;
         let mut link = link::watch();
-        let mut nearby = nearby::watch(self.places());
+        let mut nearby = nearby::watch(&self.places());
         loop {
             let due = self.sleep_until();
             let before = self.setup.clock.elapsed();
@@ -244,7 +247,7 @@ impl Driver {
 
     fn sleep_until(&self) -> Duration {
         let now = self.setup.clock.elapsed();
-        let local = now.plus(local::LOOK_EVERY);
+        let local = self.looked.plus(local::LOOK_EVERY);
         let next = self.agent.next_deadline().map_or(local, |due: Elapsed| due.min(local));
         next.since(now).min(SLEEP_MOST)
     }

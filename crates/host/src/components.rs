@@ -9,7 +9,8 @@ use std::path::Path;
 
 use crate::publish::{self, PublishError, ReadError};
 
-const COMPONENTS_FILE: &str = "components.json";
+/// The file, in the folder of the role.
+pub const COMPONENTS_FILE: &str = "components.json";
 /// A role has a few components with short names.
 const COMPONENTS_BYTES_MAX: u64 = 4096;
 /// Characters of an unknown name that are told back.

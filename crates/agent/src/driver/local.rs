@@ -17,12 +17,16 @@ use crate::program;
 use crate::requests;
 use crate::run_folder::{self, RunFolder};
 
-/// How often files that an administrator writes are looked at: a pause takes hold within this time.
-pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How often the device is looked at where nothing tells of a change: a folder that was made after the
+/// agent's start, memory that was added, a kernel that cannot watch.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Where the machine's time zone is (tzset(3) as glibc has it).
+const ZONE: (&str, &str) = ("/etc", "localtime");
 
 impl Driver {
     /// What changed on the device since the last look; one thing at a time.
     pub(super) fn look_around(&mut self) -> Option<Input> {
+        self.looked = self.setup.clock.elapsed();
         let paused = self.is_paused();
         if paused != self.paused {
             self.paused = paused;
@@ -65,11 +69,17 @@ impl Driver {
         Some(left.request)
     }
 
-    /// Where a change on the device shows that somebody waits for.
+    /// Where a change shows of what [`Driver::look_around`] looks at.
     pub(super) fn places(&self) -> Vec<Place> {
         let (folder, name) = self.setup.sessions.place();
-        let requests = self.setup.data.join(requests::REQUESTS_DIR);
-        vec![(requests, None), (folder, name.map(Path::to_owned))]
+        let data = &self.setup.data;
+        vec![
+            (data.join(requests::REQUESTS_DIR), None),
+            (folder, name.map(Path::to_owned)),
+            (data.clone(), Some(components::COMPONENTS_FILE.into())),
+            (data.join(crate::facts::FACTS_DIR), None),
+            (ZONE.0.into(), Some(ZONE.1.into())),
+        ]
     }
 
     /// Whether software distribution is held still. What cannot be read changes nothing.
