@@ -42,7 +42,7 @@ package: ## build the Debian and RPM packages into target/package, for glibc 2.2
 
 kills: ## kill -9 at every durable point of real processes, again and again; some 500 deaths
 	@scripts/setup
-	@MUSTER_DEATHS=40 MUSTER_SITE_DEATHS=16 cargo nextest run -p muster --locked --profile ci --no-capture -E 'test(dies_at_any)'
+	@MUSTER_DEATHS=40 MUSTER_SITE_DEATHS=16 cargo nextest run -p muster --locked --profile kills --no-capture -E 'test(dies_at_any)'
 
 lab: ## real machines in qemu: packages, an earlier release, restarts, power cuts; 50 cuts
 	@scripts/setup lab
