@@ -80,8 +80,10 @@ pub(crate) struct Software {
     pub refused: Option<Rule>,
     /// The names of the packages that it replaces.
     pub supersedes: Vec<Name>,
-    /// Its one program.
+    /// The program that is advertised.
     pub program: Program,
+    /// The program that removes it again, in some worlds.
+    pub uninstall: Option<Program>,
     /// Its detection.
     pub detection: Option<Detection>,
     /// Detection ends in an error this often.
@@ -211,6 +213,10 @@ impl Scenario {
         {
             newest.supersedes = vec![known_name("software-1")];
         }
+        // In some the software is removed where it is no longer advertised.
+        if devices % 4 == 1 {
+            scenario.software.iter_mut().for_each(Software::can_be_removed);
+        }
         scenario
     }
 }
@@ -321,6 +327,7 @@ impl Software {
             },
             refused,
             supersedes: Vec::new(),
+            uninstall: None,
             endings: endings(dice, &program),
             release: None,
             program,
@@ -329,9 +336,28 @@ impl Software {
         }
     }
 
-    /// Whether the goal of the program is that the software is there.
+    /// Whether the goal of the advertised program is that the software is there.
     pub(crate) fn wants_present(&self) -> bool {
         self.program.achieves != Achieves::Absent
+    }
+
+    /// Gives what installs something a program that removes it.
+    fn can_be_removed(&mut self) {
+        if self.program.achieves == Achieves::Present {
+            self.uninstall = Some(Program {
+                achieves: Achieves::Absent,
+                rerun: self.program.rerun,
+                attempts: self.program.attempts,
+                max_run_time: self.program.max_run_time,
+                retry_delays: self.program.retry_delays.clone(),
+                ..Program::new(known_name("uninstall"), vec!["uninstall".to_owned()])
+            });
+        }
+    }
+
+    /// Its programs.
+    pub(crate) fn programs(&self) -> Vec<Program> {
+        [self.program.clone()].into_iter().chain(self.uninstall.clone()).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod admin;
 mod reconcile;
+mod removal;
 pub(crate) mod store;
 mod transaction;
 mod windows;
@@ -331,7 +332,12 @@ impl Site {
         tag(&site, own, &versions.collect())
     }
 
-    fn policy(&self, core: &Core, device: DeviceId, tag: muster_model::digest::Digest) -> Policy {
+    fn policy(
+        &self,
+        core: &mut Core,
+        device: DeviceId,
+        tag: muster_model::digest::Digest,
+    ) -> Policy {
         let store = &self.store;
         let open = self.open_occurrences(device);
         let wanted: BTreeSet<_> = open.iter().map(|one| one.advertisement).collect();
@@ -341,6 +347,7 @@ impl Site {
             .filter(|(id, _)| wanted.contains(id))
             .map(|(id, advertised)| self.live(core, *id, advertised))
             .collect();
+        let (live, open) = self.with_removals(core, device, live, open);
         let held = store.devices.get(&device).and_then(|row| match &row.device.admission {
             Admission::Held { order } => Some(order.clone()),
             _ => None,
@@ -371,7 +378,9 @@ impl Site {
                     .iter()
                     .any(|span| span.is_open() && memberships.contains(&span.collection));
                 let key = Key { advertisement: *id, occurrence: row.occurrence.clone(), device };
-                let named = row.spans.is_empty() && store.rows.contains_key(&key);
+                let named = row.spans.is_empty()
+                    && !row.occurrence.is_removal()
+                    && store.rows.contains_key(&key);
                 if member || named {
                     let due = Due { occurrence: row.occurrence.clone(), at: row.due };
                     open.push(OpenOccurrence { advertisement: *id, due });

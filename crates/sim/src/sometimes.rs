@@ -71,11 +71,17 @@ pub enum Rare {
     Superseded,
     /// In an outbox that was half full messages gave way.
     GaveWay,
+    /// A removal was offered to a device.
+    RemovalOffered,
+    /// A removal was taken back before it began.
+    RemovalTakenBack,
+    /// What had been removed was offered again.
+    InstalledAgain,
 }
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 33] = [
+    pub const ALL: [Rare; 36] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -109,6 +115,9 @@ impl Rare {
         Rare::OpenedByReport,
         Rare::Superseded,
         Rare::GaveWay,
+        Rare::RemovalOffered,
+        Rare::RemovalTakenBack,
+        Rare::InstalledAgain,
     ];
 }
 

@@ -71,6 +71,7 @@ pub(crate) fn software(dice: &mut Dice) -> Vec<Software> {
             detection_error_per_mille: 0,
             endings: vec![Deed::Works],
             release: Some(deed),
+            uninstall: None,
         }
     };
     let broken = [ReleaseDeed::Deaf, ReleaseDeed::Hangs, ReleaseDeed::Ends];

@@ -73,6 +73,9 @@ fn open(core: &Core, devices: &[Device], store: &Store, key: &Key) -> Option<Str
 fn people_fit(core: &Core, devices: &[Device], advertised: &Advertised, key: &Key) -> bool {
     let device = devices.iter().find(|device| device.id == key.device);
     let software = core.scenario.software.get(advertised.software);
+    if key.occurrence.is_removal() {
+        return true;
+    }
     device
         .zip(software)
         .is_none_or(|(device, software)| device.people_fit(software.program.run_when))

@@ -9,7 +9,7 @@ use muster_agent_core::saved::Key;
 use muster_agent_core::step::Launch;
 use muster_model::clock::Elapsed;
 use muster_model::message::RunId;
-use muster_model::package::Program;
+use muster_model::package::{Achieves, Program};
 use muster_model::state::Waiting;
 
 use super::Device;
@@ -484,9 +484,10 @@ impl Device {
         let Some(one) = self.supervisors.get_mut(&supervisor) else { return };
         let Some((deed, ending)) = one.running.take() else { return };
         let (manifest, execution) = (one.manifest, one.execution);
+        let achieves = one.program.achieves;
         if matches!(deed, Deed::Restarts | Deed::WorksAndRestarts) && ending != Ending::TimedOut {
             if deed == Deed::WorksAndRestarts {
-                self.reach(core, manifest);
+                self.reach(manifest, achieves);
             }
             core.seen.world(Rare::ProgramRestarted);
             return self.cut_power(core);
@@ -496,7 +497,7 @@ impl Device {
             self.reached.insert(manifest);
         }
         if reaches_goal(deed) && !timed_out {
-            self.reach(core, manifest);
+            self.reach(manifest, achieves);
         }
         let result = core.dice.per_mille(50).then(|| RunResult {
             succeeded: None,
@@ -516,14 +517,9 @@ impl Device {
         }
     }
 
-    fn reach(&mut self, core: &Core, manifest: muster_model::digest::Digest) {
-        let wanted = core
-            .scenario
-            .software
-            .iter()
-            .find(|software| software.package.manifest == manifest)
-            .is_some_and(crate::scenario::Software::wants_present);
-        self.software.insert(manifest, wanted);
+    /// The goal of a program is reached: the software is there, or is gone.
+    fn reach(&mut self, manifest: muster_model::digest::Digest, achieves: Achieves) {
+        self.software.insert(manifest, achieves != Achieves::Absent);
         self.reached.insert(manifest);
     }
 
@@ -547,11 +543,12 @@ impl Device {
         let Some(one) = self.supervisors.get(&supervisor) else { return };
         core.note(self.node(), format_args!("supervisor {supervisor} is killed"));
         let (manifest, running, execution) = (one.manifest, one.running.clone(), one.execution);
+        let achieves = one.program.achieves;
         if let Some(at) = execution.filter(|_| running.is_some()) {
             core.truth.executions[at].cut = true;
         }
         if running.is_some_and(|(deed, _)| reaches_goal(deed)) && core.dice.per_mille(400) {
-            self.reach(core, manifest);
+            self.reach(manifest, achieves);
         }
         self.end_supervisor(core, supervisor);
     }

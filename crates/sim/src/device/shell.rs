@@ -185,7 +185,7 @@ impl Device {
                 Some(rule) => ContentNews::Refused { rule, why: "as planned".to_owned() },
                 None => ContentNews::Ready(Box::new(Manifested {
                     release: software.release.map(|_| AgentRelease::default()),
-                    programs: vec![software.program],
+                    programs: software.programs(),
                     detection: software.detection,
                     size: 1_000,
                 })),

@@ -17,6 +17,7 @@ use muster_site_core::edit::{
 };
 use muster_site_core::membership::{Clauses, Collection, Definition};
 use muster_site_core::obligation::Key;
+use muster_site_core::removal::is_answer;
 
 use super::Site;
 use super::store::{CollectionRow, DeviceRow};
@@ -275,8 +276,11 @@ impl Site {
             let collection = one.row.collection;
             let occurrences: Vec<Occurrence> =
                 one.row.occurrences.iter().map(|row| row.occurrence.clone()).collect();
-            let keys: Vec<Key> =
-                occurrences.iter().flat_map(|one| staged.store.keys_of(id, one)).collect();
+            let keys: Vec<Key> = occurrences
+                .iter()
+                .filter(|one| !one.is_removal())
+                .flat_map(|one| staged.store.keys_of(id, one))
+                .collect();
             for key in keys {
                 staged.decide(Decision::Delete, &key);
                 staged.touch(key.device);
@@ -373,6 +377,7 @@ impl Site {
                     device,
                 })
                 .filter(|key| staged.store.is_targeted(key))
+                .filter(|key| staged.store.rows.get(key).is_none_or(is_answer))
                 .collect();
             keys.iter().for_each(|key| staged.decide(Decision::Retire, key));
             if let Some(row) = staged.store.devices.get_mut(&device) {
@@ -394,7 +399,7 @@ pub(super) fn published(software: &Software) -> PublishedVersion {
         spec: PackageSpec {
             version: software.package.version.clone(),
             content: None,
-            programs: vec![software.program.clone()],
+            programs: software.programs(),
             detection: software.detection.clone(),
             supersedes: software.supersedes.clone(),
             description: String::new(),
@@ -467,6 +472,11 @@ fn document(
     } else if dice.per_mille(250) {
         spec["offlineFor"] = "20m".into();
     }
+    if software.uninstall.is_some() {
+        // Nothing is drawn, so that worlds without removals stay as they were.
+        let after = ["0s", "5m", "1h"][assignments_of(&spec) % 3];
+        spec["removal"] = serde_json::json!({"program": "uninstall", "after": after});
+    }
     if core.scenario.windows && core.dice.per_mille(150) {
         spec["emergency"] = true.into();
     }
@@ -474,4 +484,8 @@ fn document(
         "apiVersion": "muster/v1", "kind": "Advertisement",
         "metadata": {"name": name}, "spec": spec,
     })
+}
+
+fn assignments_of(spec: &serde_json::Value) -> usize {
+    spec["assignments"].as_array().map_or(0, Vec::len)
 }

@@ -22,6 +22,7 @@ impl Site {
         self.turn(core);
         self.expire(core);
         self.withdraw(core);
+        self.remove(core);
     }
 
     /// What is not offered to a device any more, and not started, is withdrawn. A word that a device
@@ -56,6 +57,9 @@ impl Site {
     /// Why an obligation is not offered any more.
     fn no_longer(&self, key: &Key) -> Option<Decision> {
         let advertised = self.store.advertisements.get(&key.advertisement)?;
+        if key.occurrence.is_removal() {
+            return None;
+        }
         if advertised.deleted {
             return Some(Decision::Delete);
         }
@@ -172,6 +176,7 @@ impl Site {
         let keys: Vec<Key> = due
             .iter()
             .flat_map(|one| &one.row.occurrences)
+            .filter(|row| !row.occurrence.is_removal())
             .flat_map(|row| self.store.keys_of(row.advertisement, &row.occurrence))
             .filter(|key| {
                 let row = self.store.rows.get(key);

@@ -48,6 +48,8 @@ pub(crate) struct Advertised {
     pub row: AdvertisementRow,
     /// Which software it is, by its number in the scenario.
     pub software: usize,
+    /// The first revision from which on it has been of that software.
+    pub since: u32,
     /// Somebody stopped it.
     pub stopped: Option<Order>,
     /// Its package was revoked.

@@ -147,8 +147,10 @@ impl Staged<'_> {
             collection: plan.collection,
             occurrences,
         };
+        let same = before.as_ref().filter(|one| one.software == software);
+        let since = same.map_or(row.revision, |one| one.since);
         let (stopped, revoked) = before.map_or((None, None), |one| (one.stopped, one.revoked));
-        let advertised = Advertised { row, software, stopped, revoked, deleted: false };
+        let advertised = Advertised { row, software, since, stopped, revoked, deleted: false };
         self.store.advertisements.insert(id, advertised);
         self.offer_changed(id);
         for closed in &plan.occurrences.closed {
