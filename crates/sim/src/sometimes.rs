@@ -75,13 +75,15 @@ pub enum Rare {
     RemovalOffered,
     /// A removal was taken back before it began.
     RemovalTakenBack,
+    /// A removal was given up because its advertisement is of another package by now.
+    RemovalUndeclared,
     /// What had been removed was offered again.
     InstalledAgain,
 }
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 36] = [
+    pub const ALL: [Rare; 37] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -117,6 +119,7 @@ impl Rare {
         Rare::GaveWay,
         Rare::RemovalOffered,
         Rare::RemovalTakenBack,
+        Rare::RemovalUndeclared,
         Rare::InstalledAgain,
     ];
 }

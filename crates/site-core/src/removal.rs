@@ -4,6 +4,7 @@
 //! ```text
 //! nothing -> Begin (waiting(time, until): the grace) -> Open (targeted, offered) -> the device's word
 //!               \__________ TakeBack (withdrawn(advertised-again)) ________/          \-> Again
+//!               \__________ Undeclared (withdrawn(assignment-removed)) _____/
 //! ```
 //!
 //! A removal is an occurrence like any other: it is offered by a signed policy, runs as a run, and ends
@@ -19,7 +20,7 @@ use muster_model::id::AdvertisementId;
 use muster_model::message::Occurrence;
 use muster_model::name::Name;
 use muster_model::package::Achieves;
-use muster_model::state::{Author, EvidenceKind, State, Waiting, Word};
+use muster_model::state::{Author, EvidenceKind, State, Verdict, Waiting, Word, judge};
 
 use crate::decision::Decision;
 use crate::obligation::ObligationRow;
@@ -63,6 +64,9 @@ pub enum Next {
     Open,
     /// The device is meant again, or another advertisement wants the package: nothing is removed.
     TakeBack,
+    /// The advertisement is of another package by now: what its program would take off is not what was
+    /// installed.
+    Undeclared,
     /// It was removed and is advertised again: a manual occurrence opens, so that it is installed again.
     Again,
 }
@@ -72,6 +76,9 @@ pub fn next(inputs: &Inputs<'_>) -> Next {
     let newest = newest(inputs.rows);
     let kept = inputs.advertised || inputs.wanted;
     match newest.map(|row| (row, row.state.word())) {
+        Some((row, word)) if word.is_unstarted() && !is_declared(row, inputs.since) => {
+            return Next::Undeclared;
+        }
         Some((_, word)) if word.is_unstarted() && kept => return Next::TakeBack,
         Some((row, word)) if word.is_unstarted() => return grace_goes_on(inputs, row),
         Some((_, word)) if !word.is_terminal() => return Next::Nothing,
@@ -110,6 +117,12 @@ pub fn grace_of(row: &ObligationRow) -> Option<Wall> {
     }
 }
 
+/// Whether a removal that is offered is the one that its advertisement declares, which has been of the same
+/// package since revision `since`: only then may a policy offer it.
+pub fn is_declared(row: &ObligationRow, since: u32) -> bool {
+    row.revision >= since
+}
+
 /// A removal that nothing came of: it was taken back before the device began.
 pub fn is_taken_back(row: &ObligationRow) -> bool {
     row.state.word() == Word::Withdrawn
@@ -119,6 +132,12 @@ pub fn is_taken_back(row: &ObligationRow) -> bool {
 /// is no answer: what the device did before it stays the answer.
 pub fn is_answer(row: &ObligationRow) -> bool {
     !row.key.occurrence.is_removal() || !(is_taken_back(row) || grace_of(row).is_some())
+}
+
+/// Whether the site may offer a removal again that nothing came of.
+fn opens_again(row: &ObligationRow) -> bool {
+    let offered = judge(&row.state, row.decided, &State::Targeted, Author::Site);
+    is_taken_back(row) && offered == Verdict::Applied
 }
 
 fn again(inputs: &Inputs<'_>, removed: &ObligationRow) -> Next {
@@ -158,8 +177,8 @@ fn announced(occurrences: &[OccurrenceRow], one: &Occurrence) -> Revision {
 
 /// The occurrence in which a device with these rows is named: its removal ([`Occurrence::REMOVAL`]), or
 /// the run that follows it ([`Occurrence::RERUN`]). The newest one as long as nothing of the advertisement
-/// was announced since, so that there are no more of them than there are reasons to tell them apart; else
-/// a new one, announced at `at`.
+/// was announced since and the device has not ended it, so that there are no more of them than there are
+/// reasons to tell them apart; else a new one, announced at `at`.
 pub fn next_named(
     assignment: &str,
     advertisement: AdvertisementId,
@@ -173,7 +192,7 @@ pub fn next_named(
     let newest = occurrences.iter().map(|row| row.announced).max();
     let is_free = |one: &&OccurrenceRow| {
         let mut rows = rows.iter().filter(|row| row.key.occurrence == one.occurrence);
-        Some(one.announced) == newest && rows.all(is_taken_back)
+        Some(one.announced) == newest && rows.all(opens_again)
     };
     if let Some(reused) = last.filter(is_free) {
         return Some(reused.clone());

@@ -7,6 +7,11 @@ use crate::fleet::{Fleet, until};
 /// Publishes `tool`: `go` puts a file into the device's root, `uninstall` takes it away after `script`;
 /// both leave a line in the truth file.
 fn publish(fleet: &Fleet, script: &str) {
+    publish_as(fleet, "tool", script);
+}
+
+/// Publishes the same under another name.
+fn publish_as(fleet: &Fleet, name: &str, script: &str) {
     let truth = fleet.path("truth");
     let mark = |word: &str| format!("echo \"{word} $MUSTER_DEVICE_NAME\" >> '{truth}'\n");
     fleet.write("tool/go.sh", &format!("{}touch \"$MUSTER_ROOT/tool\"\n", mark("in")));
@@ -14,12 +19,12 @@ fn publish(fleet: &Fleet, script: &str) {
     fleet.write("tool/off.sh", &off);
     fleet.write("tool/see.sh", "test -e \"$MUSTER_ROOT/tool\"\n");
     let document = json!({"apiVersion": "muster/v1", "kind": "Package",
-        "metadata": {"name": "tool"},
+        "metadata": {"name": name},
         "spec": {"version": "1", "content": "./tool", "programs": [
             {"name": "go", "commandLine": "sh go.sh"},
             {"name": "uninstall", "commandLine": "sh off.sh", "achieves": "absent", "rerun": "never"},
         ], "detection": {"commandLine": "sh see.sh"}}});
-    let file = fleet.write("tool.yaml", &document.to_string());
+    let file = fleet.write(&format!("{name}.yaml"), &document.to_string());
     fleet.ok(&["package", "publish", &file]);
 }
 
@@ -102,6 +107,7 @@ fn who_is_meant_again_in_time_keeps_it() {
         why.contains("unless it is advertised again").then_some(why)
     });
     assert!(why.contains("what was installed is removed"), "{why}");
+    fleet.ok(&["accounting", "verify"]);
     let row = fleet.stands("d2", "ad", "succeeded");
     assert_eq!(row["occurrence"], "a1#1", "until then it stands where it stood: {row}");
     // A device that is off line when its removal is opened, and when it is taken back.
@@ -119,6 +125,38 @@ fn who_is_meant_again_in_time_keeps_it() {
     fleet.ok(&["wait", "ad", "--for", "complete", "--timeout", "60s"]);
     assert_eq!(fleet.stands("d2", "ad", "succeeded")["occurrence"], "a1#1");
     assert_eq!(done(&fleet, "d2"), ["in"]);
+    fleet.ok(&["accounting", "verify"]);
+}
+
+#[test]
+fn a_removal_that_is_declared_no_more_or_of_another_package_is_given_up() {
+    let mut fleet = Fleet::new();
+    fleet.agents(2);
+    publish(&fleet, "");
+    publish_as(&fleet, "other", "");
+    for (device, name) in [("d1", "changed"), ("d2", "dropped")] {
+        fleet.advertise(name, "tool", &[device], removal("0s"));
+        fleet.stands(device, name, "succeeded");
+        fleet.kill(device);
+        fleet.advertise(name, "tool", &[], removal("0s"));
+        fleet.stands(device, name, "targeted");
+    }
+    fleet.advertise("changed", "other", &[], removal("0s"));
+    fleet.advertise("dropped", "tool", &[], json!({}));
+    for (device, name) in [("d1", "changed"), ("d2", "dropped")] {
+        until("the removal is given up", || {
+            let all = fleet.json(&["accounting", name, "--all"]);
+            let mut rows = all["devices"].as_array()?.iter();
+            rows.find(|row| row["reason"] == "assignment-removed").map(|_| ())
+        });
+        fleet.restart(device);
+        fleet.stands(device, name, "succeeded");
+    }
+    fleet.advertise("after", "other", &["d1", "d2"], json!({}));
+    for device in ["d1", "d2"] {
+        fleet.stands(device, "after", "succeeded");
+        assert_eq!(done(&fleet, device), ["in"]);
+    }
     fleet.ok(&["accounting", "verify"]);
 }
 

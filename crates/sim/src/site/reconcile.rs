@@ -58,7 +58,8 @@ impl Site {
     fn no_longer(&self, key: &Key) -> Option<Decision> {
         let advertised = self.store.advertisements.get(&key.advertisement)?;
         if key.occurrence.is_removal() {
-            return None;
+            let is_declared = self.declares_removal(key.advertisement);
+            return (!is_declared).then_some(Decision::RemoveAssignment);
         }
         if advertised.deleted {
             return Some(Decision::Delete);

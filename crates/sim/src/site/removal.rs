@@ -12,7 +12,9 @@ use muster_model::policy::Due;
 use muster_model::removal::Removal;
 use muster_site_core::decision::Decision;
 use muster_site_core::obligation::{Key, ObligationRow};
-use muster_site_core::removal::{Inputs, Next, is_answer, newest, next, next_named, wanted_by};
+use muster_site_core::removal::{
+    Inputs, Next, is_answer, is_declared, newest, next, next_named, wanted_by,
+};
 use muster_site_core::targeting::{LiveAdvertisement, OpenOccurrence, Timing};
 
 use super::Site;
@@ -76,10 +78,12 @@ impl Site {
             Next::Until(until) => (None, Decision::Removal { until: Some(until) }),
             Next::Open => (None, Decision::Removal { until: None }),
             Next::TakeBack => (None, Decision::TakeBack),
+            Next::Undeclared => (None, Decision::RemoveAssignment),
             Next::Again => (Some(Occurrence::RERUN), Decision::Name),
         };
         match next {
             Next::TakeBack => core.seen.world(Rare::RemovalTakenBack),
+            Next::Undeclared => core.seen.world(Rare::RemovalUndeclared),
             Next::Again => core.seen.world(Rare::InstalledAgain),
             _ => {}
         }
@@ -104,6 +108,18 @@ impl Site {
             staged.decide(decision, &Key { advertisement: id, occurrence, device });
             staged.touch(device);
         });
+        let mine = |row: &&ObligationRow| row.key.advertisement == id && row.key.device == device;
+        let rows: Vec<ObligationRow> = self.store.rows.values().filter(mine).cloned().collect();
+        let holds = newest(&rows).is_some_and(|row| row.state == decision.state());
+        if self.is_up() && assignment != Some(Occurrence::RERUN) && !holds {
+            let found = format!("{decision:?} for {device}: {:?}", newest(&rows));
+            core.violated("what is decided about a removal holds", found);
+        }
+    }
+
+    /// Whether an advertisement declares a removal: then there are decisions of its own about it.
+    pub(super) fn declares_removal(&self, id: AdvertisementId) -> bool {
+        self.store.advertisements.get(&id).is_some_and(|one| declared(one).is_some())
     }
 
     /// Adds the removals that are due on a device to what it is offered.
@@ -127,6 +143,9 @@ impl Site {
             let named =
                 |one: &OpenOccurrence| one.due.occurrence.assignment.as_str() == Occurrence::RERUN;
             let Some((spec, removal)) = declared(advertised) else { continue };
+            if !is_declared(row, advertised.since) {
+                continue;
+            }
             let is_advertised = !is_over(advertised, spec, core.wall());
             if is_advertised && open.iter().any(|one| one.advertisement == id && !named(one)) {
                 continue;

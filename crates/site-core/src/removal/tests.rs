@@ -91,6 +91,17 @@ fn the_grace_ends_in_an_offer_unless_it_is_wanted_again() {
 }
 
 #[test]
+fn a_removal_of_what_was_another_package_is_given_up_before_it_begins() {
+    let earlier = |row: ObligationRow| ObligationRow { revision: 0, ..row };
+    let (accepted, runs) =
+        (removal(State::Accepted, Author::Device), removal(running(), Author::Device));
+    check(false, false, &[earlier(installed()), earlier(in_grace(NOW))], Next::Undeclared);
+    check(false, false, &[earlier(installed()), earlier(accepted.clone())], Next::Undeclared);
+    check(true, false, &[earlier(installed()), earlier(accepted)], Next::Undeclared);
+    check(false, false, &[earlier(installed()), earlier(runs)], Next::Nothing);
+}
+
+#[test]
 fn what_the_device_began_is_left_to_it_and_happens_once() {
     let runs = removal(running(), Author::Device);
     check(true, false, &[installed(), runs.clone()], Next::Nothing);
@@ -136,6 +147,11 @@ fn removals_share_an_occurrence_until_something_else_is_announced() {
     assert_eq!(named(&all, &[taken_back()]), ("(removal)#1".into(), 5));
     let removed = removal(succeeded(), Author::Device);
     assert_eq!(named(&all, &[removed]), ("(removal)#2".into(), 12));
+    // What the device says of an occurrence that is gone from its policy is its end.
+    let gone = State::Withdrawn { why: Withdrawal::AssignmentRemoved };
+    let left = State::Withdrawn { why: Withdrawal::LeftCollection };
+    assert_eq!(named(&all, &[removal(gone, Author::Device)]), ("(removal)#2".into(), 12));
+    assert_eq!(named(&all, &[removal(left, Author::Device)]), ("(removal)#1".into(), 5));
     assert_eq!(named(&since, &[]), ("(removal)#2".into(), 12));
 }
 

@@ -22,6 +22,7 @@ use crate::accounting::{Counts, summary};
 use crate::ingest::{Gap, StreamRow};
 use crate::obligation::{ObligationRow, Place};
 use crate::occurrence::OccurrenceRow;
+use crate::removal::grace_of;
 
 /// An invariant that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,7 +233,7 @@ pub fn check_row(row: &ObligationRow, reports: &[StoredReport<'_>]) -> Vec<Findi
             );
             found.push(finding(Invariant::NoPhantom, what));
         }
-        (Author::Site, _, _) if !is_the_sites(row.state.word()) => {
+        (Author::Site, _, _) if !is_the_sites(row) => {
             let what = format!("{which}: {} was decided by the site, which cannot know", row.state);
             found.push(finding(Invariant::NoPhantom, what));
         }
@@ -241,9 +242,11 @@ pub fn check_row(row: &ObligationRow, reports: &[StoredReport<'_>]) -> Vec<Findi
     found
 }
 
-/// What the site may say of an obligation by itself.
-fn is_the_sites(word: Word) -> bool {
+/// Whether the site may say so of an obligation by itself.
+fn is_the_sites(row: &ObligationRow) -> bool {
+    let word = row.state.word();
     matches!(word, Word::Targeted | Word::Withdrawn | Word::Expired | Word::Superseded | Word::Lost)
+        || row.key.occurrence.is_removal() && grace_of(row).is_some()
 }
 
 /// Among the reports that counted, none follows an end of the device but an undone success or a

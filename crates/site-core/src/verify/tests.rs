@@ -1,5 +1,6 @@
 //! Sound values say nothing; each kind of damage is found.
 
+use muster_model::clock::Wall;
 use muster_model::id::{EpochId, Incarnation};
 use muster_model::state::{Interruption, Loss, Waiting};
 
@@ -158,6 +159,18 @@ fn a_row_is_what_its_messages_say() {
     expect(replay(State::Lost { cause: Loss::Retired }, Site, 1, &[(running(), false)]), &[]);
     let back = [(left(), false), (State::Accepted, false)];
     expect(replay(State::Accepted, Device, 2, &back), &[]);
+}
+
+#[test]
+fn the_grace_before_a_removal_is_the_sites_to_say_and_no_other_wait_is() {
+    let until = Some(Wall(7));
+    let grace = State::Waiting { why: Waiting::Time, until };
+    let mut row = row(key(1), grace.clone(), Author::Site);
+    expect(check_row(&row, &[]), &[Invariant::NoPhantom]);
+    row.key.occurrence = occurrence("(removal)#1");
+    expect(check_row(&row, &[]), &[]);
+    row.state = State::Waiting { why: Waiting::Disk, until };
+    expect(check_row(&row, &[]), &[Invariant::NoPhantom]);
 }
 
 #[test]

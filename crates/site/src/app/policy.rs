@@ -6,15 +6,16 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use muster_model::advertisement::At;
 use muster_model::digest::Digest;
-use muster_model::id::{AdvertisementId, DeviceId};
+use muster_model::id::DeviceId;
 use muster_model::message::Occurrence;
 use muster_model::policy::{Due, Order};
 use muster_model::sign::Domain;
 use muster_model::window::Window;
 use muster_model::wire::seal::Sealed;
 use muster_site_core::device::Admission;
+use muster_site_core::obligation::ObligationRow;
 use muster_site_core::occurrence::Revision;
-use muster_site_core::removal::is_answer;
+use muster_site_core::removal::{is_answer, is_declared};
 use muster_site_core::targeting::{
     DeviceSide, LiveAdvertisement, OpenOccurrence, SiteSide, SiteVersions, compile, tag,
 };
@@ -107,14 +108,16 @@ impl App {
         let set = self.live.at(read).await?;
         let (mut live, mut open) = set.offered(&collections);
         let (reruns, mut removals) = named(read, id).await?;
-        // What is advertised is not removed, even before the site has taken its removal back. What has
-        // expired starts nothing more.
+        // What is advertised is not removed, even before the site has taken its removal back; nor is a
+        // package by the program of another. What has expired starts nothing more.
         let now = self.now();
-        let is_over =
-            |id: &AdvertisementId| set.removing().get(id).is_some_and(|one| one.is_over(now));
-        removals
-            .retain(|one| !live.contains_key(&one.advertisement) || is_over(&one.advertisement));
-        let removed: BTreeSet<_> = removals.iter().map(|one| one.advertisement).collect();
+        removals.retain(|(row, _)| {
+            let id = row.key.advertisement;
+            set.removing().get(&id).is_some_and(|one| {
+                is_declared(row, one.since) && (!live.contains_key(&id) || one.is_over(now))
+            })
+        });
+        let removed: BTreeSet<_> = removals.iter().map(|(_, one)| one.advertisement).collect();
         live.retain(|id, _| !removed.contains(id));
         open.retain(|one| !removed.contains(&one.advertisement));
         for rerun in reruns {
@@ -126,7 +129,7 @@ impl App {
         }
         let mut live: Vec<LiveAdvertisement> =
             live.into_values().map(|one| one.advertisement.clone()).collect();
-        for removal in removals {
+        for (_, removal) in removals {
             if let Some(one) = set.removing().get(&removal.advertisement) {
                 live.push(one.removal.clone());
                 open.push(removal);
@@ -149,21 +152,21 @@ impl App {
 }
 
 /// The occurrences that name this device: those that `rerun` opened, and its removals that are due and
-/// have not ended.
+/// have not ended, with their rows.
 async fn named(
     read: &mut Read,
     device: DeviceId,
-) -> Outcome<(Vec<OpenOccurrence>, Vec<OpenOccurrence>)> {
+) -> Outcome<(Vec<OpenOccurrence>, Vec<(ObligationRow, OpenOccurrence)>)> {
     let (mut reruns, mut removals) = (Vec::new(), Vec::new());
     for row in read.obligation_list_device(device).await? {
         let is_rerun = row.key.occurrence.assignment.as_str() == Occurrence::RERUN;
         let is_open = is_answer(&row) && !row.state.word().is_terminal();
         let is_removal = row.key.occurrence.is_removal() && is_open;
-        let due = Due { occurrence: row.key.occurrence, at: Some(At::Now) };
+        let due = Due { occurrence: row.key.occurrence.clone(), at: Some(At::Now) };
         let open = OpenOccurrence { advertisement: row.key.advertisement, due };
         match (is_rerun, is_removal) {
             (true, _) => reruns.push(open),
-            (_, true) => removals.push(open),
+            (_, true) => removals.push((row, open)),
             _ => {}
         }
     }

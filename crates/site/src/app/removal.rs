@@ -256,6 +256,11 @@ async fn write(change: &mut Change<'_>, removing: &Removing, look: Look) -> Outc
             Next::TakeBack => {
                 (None, Decision::TakeBack, "advertised again, its removal is taken back")
             }
+            Next::Undeclared => (
+                None,
+                Decision::RemoveAssignment,
+                "of another package by now, the removal of what it was is given up",
+            ),
             Next::Again => {
                 (Some(Occurrence::RERUN), Decision::Name, "removed before, installed again")
             }
@@ -269,7 +274,9 @@ async fn write(change: &mut Change<'_>, removing: &Removing, look: Look) -> Outc
         // In its grace time nobody was offered it.
         let in_grace = match decision {
             Decision::Removal { until } => until.is_some(),
-            Decision::TakeBack => row.is_some_and(|row| grace_of(row).is_some()),
+            Decision::TakeBack | Decision::RemoveAssignment => {
+                row.is_some_and(|row| grace_of(row).is_some())
+            }
             _ => false,
         };
         if !in_grace {

@@ -154,10 +154,13 @@ impl App {
         let mut read = self.db.read().await?;
         let Some(row) = read.advertisement_load(id).await? else { return Ok(()) };
         let occurrences = read.occurrence_list(id).await?;
+        let removes = self.live.at(&mut read).await?.removing().contains_key(&id);
         drop(read);
         for occurrence in &occurrences {
-            // Whom a removal concerns, the advertisement does not: it has decisions of its own.
-            if occurrence.occurrence.is_removal() || self.unsettled.is_passed(occurrence) {
+            // Whom a removal concerns, the advertisement does not: as long as it declares one, there are
+            // decisions of its own.
+            let is_left = occurrence.occurrence.is_removal() && removes;
+            if is_left || self.unsettled.is_passed(occurrence) {
                 continue;
             }
             if self.is_settled(&row, occurrence).await? {
@@ -261,6 +264,10 @@ impl App {
             }
             let is_member = members.contains(&key.device);
             let decision = match is_passed && advertisement.deleted_at.is_none() {
+                // The advertisement declares no removal any more.
+                _ if occurrence.occurrence.is_removal() => row
+                    .filter(|row| row.state.word().is_unstarted())
+                    .map(|_| Decision::RemoveAssignment),
                 true => missed(row, now),
                 false => {
                     let expired = advertisement.expires.is_some_and(|expires| expires <= now);
