@@ -26,13 +26,16 @@ test: ## all that CI runs
 
 SEEDS ?= 100000
 NIGHTS ?= 5000
+UPGRADES ?= 5000
 OFFLINE ?= 2000
+RARE ?= 10
 
-sim: ## run $(SEEDS) simulated fleets through every fault, $(NIGHTS) through thirty nights each, $(OFFLINE) through sixty days without a site
+sim: ## run $(SEEDS) simulated fleets through every fault, $(NIGHTS) through thirty nights, $(UPGRADES) through upgrades, $(OFFLINE) through sixty days without a site; each rare branch in $(RARE) at least
 	@$(CARGO) build --release --locked -p muster-sim
-	@"$(CARGO_TARGET_DIR)/release/muster-sim" --seeds 0..$(SEEDS) --jobs "$$(nproc)"
-	@"$(CARGO_TARGET_DIR)/release/muster-sim" --world nightly --seeds 0..$(NIGHTS) --jobs "$$(nproc)"
-	@"$(CARGO_TARGET_DIR)/release/muster-sim" --world offline --seeds 0..$(OFFLINE) --jobs "$$(nproc)"
+	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --seeds 0..$(SEEDS)
+	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --world nightly --seeds 0..$(NIGHTS)
+	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --world upgrades --seeds 0..$(UPGRADES)
+	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --world offline --seeds 0..$(OFFLINE)
 
 package: ## build the Debian and RPM packages into target/package, for glibc 2.28 and later
 	@scripts/setup lab

@@ -42,6 +42,8 @@ pub struct Planted {
     pub upgrade_waits_for_ever: bool,
     /// What gives way is not counted.
     pub tombstones_uncounted: bool,
+    /// Outcomes give way like everything else.
+    pub outcomes_give_way: bool,
 }
 
 impl Planted {

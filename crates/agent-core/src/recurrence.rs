@@ -33,7 +33,8 @@ const ENDED_KEPT: usize = 8;
 impl Agent {
     /// Opens what has fallen due by the rules at hand.
     pub(crate) fn open_occurrences(&mut self, draft: &mut Draft) {
-        if self.memory.awaits_account {
+        // What has no room to be told is not opened: it is missed as it is by a device that is off.
+        if self.memory.awaits_account || !self.outbox.has_room(self.memory.relieved) {
             return;
         }
         let offers = self.policy.iter().flat_map(|policy| &policy.advertisements);

@@ -59,7 +59,11 @@ impl Agent {
     /// Writes the next message of the stream, or counts it if it has to give way: what is no outcome
     /// does once the outbox is half full. Answers whether it was written.
     pub(crate) fn say(&mut self, draft: &mut Draft, body: Body) -> bool {
-        if Self::gives_way(&body) && !self.has_room_to_spare() {
+        let gives_way = Self::gives_way(&body);
+        #[cfg(feature = "planted")]
+        let gives_way =
+            gives_way || self.planted.outcomes_give_way && matches!(body, Body::Obligation(_));
+        if gives_way && !self.has_room_to_spare() {
             self.fired.note(Branch::GaveWay);
             #[cfg(feature = "planted")]
             if self.planted.tombstones_uncounted {

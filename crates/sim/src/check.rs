@@ -3,7 +3,7 @@
 //! Nothing here uses what it checks: counts are counted anew, targets are remembered from the side,
 //! chains are compared with what was durable on the device that wrote them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_model::id::{DeviceId, Sequence};
 use muster_model::state::{Author, State, Withdrawal, Word};
@@ -112,12 +112,8 @@ pub(crate) fn accounts(core: &mut Core, store: &Store) {
     for row in store.occurrences() {
         let which = (row.advertisement, row.occurrence.clone());
         let meant = core.truth.meant.get(&which).cloned().unwrap_or_default();
-        let with_row: BTreeSet<DeviceId> = store
-            .rows
-            .keys()
-            .filter(|key| key.advertisement == which.0 && key.occurrence == which.1)
-            .map(|key| key.device)
-            .collect();
+        let with_row: BTreeSet<DeviceId> =
+            store.rows_of(which.0, &which.1).map(|row| row.key.device).collect();
         let mut targeted = muster_site_core::occurrence::targeted(row, &store.intervals);
         targeted.extend(&with_row);
         if targeted != meant {
@@ -164,6 +160,9 @@ pub(crate) fn custody(core: &mut Core, device: &Device, store: &Store) {
     if memory.head <= needed {
         return;
     }
+    if holds_all(&durable.messages, needed.next(), memory.head) {
+        return;
+    }
     let mut expected = needed;
     for sequence in durable.messages.range(needed.next()..=memory.head).map(|(s, _)| *s) {
         expected = expected.next();
@@ -177,4 +176,14 @@ pub(crate) fn custody(core: &mut Core, device: &Device, store: &Store) {
             format!("{}: message {missing} is neither at the site nor on the device", device.name);
         core.violated("custody", found);
     }
+}
+
+/// Whether no place from `first` to `last` is missing: told from the ends and the number of all that there
+/// are, as long as there is no hole anywhere.
+fn holds_all<T>(messages: &BTreeMap<Sequence, T>, first: Sequence, last: Sequence) -> bool {
+    let ends = messages.first_key_value().zip(messages.last_key_value());
+    ends.is_some_and(|((least, _), (most, _))| {
+        let without_hole = most.0 - least.0 + 1 == messages.len() as u64;
+        without_hole && *least <= first && *most >= last
+    })
 }

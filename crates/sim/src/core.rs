@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use muster_model::clock::Wall;
+
 use crate::dice::Dice;
 use crate::event::{Answer, Call, Event};
 use crate::plant::Plant;
@@ -127,8 +129,13 @@ impl Core {
     }
 
     /// True civil time.
-    pub(crate) fn wall(&self) -> muster_model::clock::Wall {
-        muster_model::clock::Wall(BEGINNING.saturating_add_unsigned(self.now()))
+    pub(crate) fn wall(&self) -> Wall {
+        self.wall_at(self.now())
+    }
+
+    /// True civil time at a moment of the world.
+    pub(crate) fn wall_at(&self, time: Time) -> Wall {
+        Wall(BEGINNING.saturating_add_unsigned(time))
     }
 
     /// Writes down what happened.

@@ -178,6 +178,8 @@ pub(crate) enum Event {
         /// The device.
         device: usize,
     },
+    /// The administrator says what is to be done while the site is gone.
+    LastWord,
     /// The site is gone for everybody.
     SiteGone,
     /// A fact of a device changes.

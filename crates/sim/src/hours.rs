@@ -9,6 +9,7 @@ use muster_model::clock::{Elapsed, Wall};
 use muster_model::window::Window;
 
 use crate::core::Core;
+use crate::queue::Time;
 use crate::scenario::{HOUR, MINUTE};
 
 /// Offsets of the zones that devices stand in, in minutes: east, west, half an hour, none.
@@ -36,20 +37,23 @@ impl Hours {
 
     /// Whether it lets anything of the world come to its end: a freeze ends by itself, a window must
     /// have room for the longest program and its grace.
-    pub(crate) fn ends_well(&self) -> bool {
-        self.frozen || self.lasts >= 35 * MINUTE as i64
+    pub(crate) fn ends_well(&self, room: Time) -> bool {
+        self.frozen || self.lasts >= room as i64
     }
 
     /// Draws one, and writes it as an administrator would.
     pub(crate) fn draw(core: &mut Core) -> (Self, serde_json::Value) {
         // Whole minutes: rules know no parts of a second.
         let now = core.wall().0 / 60_000 * 60_000;
+        let room = core.scenario.room();
         let dice = &mut core.dice;
         let frozen = dice.per_mille(350);
         let local = dice.per_mille(500);
-        let hours = dice.between(2, 3);
+        // Two hours and some, or a little more than the longest program needs.
+        let hours = dice.between(2, 3).max(room / HOUR + 2);
         let every = (!frozen).then_some((hours * HOUR) as i64);
-        let lasts = (dice.between(12, if frozen { 150 } else { 100 }) * MINUTE) as i64;
+        let longest = if room < HOUR { 100 } else { room / MINUTE + 60 };
+        let lasts = (dice.between(12, if frozen { 150 } else { longest }) * MINUTE) as i64;
         // A window began some days ago, a freeze begins about now, on whichever clock.
         let ago = if frozen { dice.below(120) * MINUTE } else { dice.below(4_000) * MINUTE };
         let later = if frozen { 60 * MINUTE } else { 0 };

@@ -1,7 +1,7 @@
 //! `muster-sim`: runs worlds and says what broke.
 //!
 //! ```text
-//! muster-sim [--seeds FROM..TO] [--devices N] [--jobs N] [--world KIND] [--plant NAME] [--seed N] [--log]
+//! muster-sim [--seeds FROM..TO] [--devices N] [--jobs N] [--world KIND] [--plant NAME] [--rare N] [--seed N] [--log]
 //! ```
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use muster_sim::plant::Plant;
 use muster_sim::world::{Options, run};
 
 const USAGE: &str = "\
-usage: muster-sim [--seeds FROM..TO] [--devices N] [--jobs N] [--world KIND] [--plant NAME]
+usage: muster-sim [--seeds FROM..TO] [--devices N] [--jobs N] [--world KIND] [--plant NAME] [--rare N]
        muster-sim --seed N [--log] [--devices N] [--world KIND] [--plant NAME]
        muster-sim --list
 
@@ -24,14 +24,16 @@ Runs one simulated fleet per seed and checks the invariants after each step.
   --jobs N          threads (default 2)
   --world KIND      chaos (default), nightly, upgrades or offline; with --plant that of the bug
   --plant NAME      switches a bug on, which must be found
+  --rare N          fails if a rare branch that such worlds must show fired in fewer than N of them
   --list            lists the planted bugs and their kinds of world
-exit status: 0 no violation, 1 violations, 2 usage";
+exit status: 0 no violation, 1 violations or too little seen, 2 usage";
 
 struct Arguments {
     seeds: (u64, u64),
     one: Option<u64>,
     log: bool,
     jobs: usize,
+    rare: u64,
     options: Options,
 }
 
@@ -60,6 +62,7 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
         one: None,
         log: false,
         jobs: 2,
+        rare: 0,
         options: Options::default(),
     };
     let mut words = words.iter();
@@ -79,6 +82,7 @@ fn parse(words: &[String]) -> Result<Arguments, String> {
             "--seed" => arguments.one = Some(number(value()?)?),
             "--devices" => arguments.options.devices = number(value()?)?.clamp(1, 1_000) as usize,
             "--jobs" => arguments.jobs = number(value()?)?.clamp(1, 64) as usize,
+            "--rare" => arguments.rare = number(value()?)?,
             "--world" => arguments.options.kind = Some(value()?.parse()?),
             "--plant" => arguments.options.plant = Some(value()?.parse()?),
             "--log" => arguments.log = true,
@@ -110,7 +114,11 @@ fn run_many(arguments: &Arguments) -> ExitCode {
     let (from, to) = arguments.seeds;
     let report = campaign(from, to, &arguments.options, arguments.jobs, false);
     say(&text(&report));
-    ExitCode::from(u8::from(!report.broken.is_empty()))
+    let short = report.seen.short_of(arguments.rare, arguments.options.kind());
+    for (name, count) in &short {
+        say(&format!("`{name}` fired in {count} worlds, not in {}", arguments.rare));
+    }
+    ExitCode::from(u8::from(!report.broken.is_empty() || !short.is_empty()))
 }
 
 fn text(report: &Report) -> String {

@@ -81,6 +81,8 @@ plants! {
     FullDiskUnnoticed => "full-disk-unnoticed",
     /// What gives way in a full outbox is not counted.
     TombstonesUncounted => "tombstones-uncounted",
+    /// In a full outbox outcomes give way like everything else, and are told when there is room again.
+    OutcomesGiveWay => "outcomes-give-way",
     /// The site takes what does not follow what it has.
     HolesTaken => "holes-taken",
     /// The site takes once more what it has already.
@@ -103,7 +105,7 @@ impl Plant {
         match self {
             Plant::SendCycleOfADay => Kind::Nightly,
             Plant::UpgradeWaitsForEver => Kind::Upgrades,
-            Plant::TombstonesUncounted => Kind::Offline,
+            Plant::TombstonesUncounted | Plant::OutcomesGiveWay => Kind::Offline,
             _ => Kind::Chaos,
         }
     }
@@ -125,6 +127,7 @@ pub(crate) fn plant_agent(core: &Core, agent: &mut Agent) {
     planted.two_at_once = is(Plant::TwoAtOnce);
     planted.wall_clock_trusted = is(Plant::WallClockTrusted);
     planted.tombstones_uncounted = is(Plant::TombstonesUncounted);
+    planted.outcomes_give_way = is(Plant::OutcomesGiveWay);
     planted.send_cycle_of_a_day = is(Plant::SendCycleOfADay);
     planted.upgrade_waits_for_ever = is(Plant::UpgradeWaitsForEver);
 }

@@ -13,6 +13,7 @@ use muster_model::state::Rule;
 
 use crate::dice::Dice;
 use crate::kind::Kind;
+use crate::offline;
 use crate::queue::Time;
 use crate::upgrades::{self, ReleaseDeed};
 
@@ -138,6 +139,8 @@ pub(crate) struct Scenario {
     pub spool_bytes: u64,
     /// What an outbox may hold.
     pub outbox_bytes: usize,
+    /// How much a program prints at least.
+    pub output_bytes: usize,
     /// Intervals.
     pub settings: Settings,
     /// What can be advertised.
@@ -169,6 +172,12 @@ impl Scenario {
         if kind == Kind::Upgrades {
             upgrades::settings(dice, &mut settings);
         }
+        let outbox_bytes = match kind {
+            Kind::Offline => offline::outbox_bytes(dice),
+            // In some worlds it is often half full.
+            _ if devices.is_multiple_of(7) => 8_000,
+            _ => 64 << 20,
+        };
         // What takes hours in a short world takes days in a long one.
         let busy = chaos.min(4 * 24 * HOUR);
         let mut scenario = Self {
@@ -178,12 +187,11 @@ impl Scenario {
             faults,
             direct_per_mille: *dice.pick(&[0, 200, 1_000]).unwrap_or(&0),
             spool_bytes: if dice.per_mille(300) { 4_000 } else { 1 << 30 },
-            outbox_bytes: match kind {
-                // Filled in days, so that most of the time nothing but outcomes has room.
-                Kind::Offline => 60_000,
-                // In some worlds it is often half full.
-                _ if devices.is_multiple_of(7) => 8_000,
-                _ => 64 << 20,
+            outbox_bytes,
+            output_bytes: if kind == Kind::Offline {
+                offline::said_at_once(outbox_bytes)
+            } else {
+                0
             },
             settings,
             software: match kind {
@@ -192,10 +200,10 @@ impl Scenario {
             },
             persons_every: busy / dice.between(2, 12),
             admin_every: busy / dice.between(10, 40),
-            // The long program of a world of upgrades would never fit into one.
-            windows: kind != Kind::Upgrades && dice.per_mille(400),
+            windows: dice.per_mille(400),
         };
         if kind == Kind::Offline {
+            scenario.software[offline::CHORE] = offline::chore(dice);
             // All is said in the first hours; then each try to reach the site is one of thousands.
             scenario.admin_every = 12 * MINUTE;
             set(&mut scenario.settings, "pollWait", 15 * MINUTE);
@@ -218,6 +226,13 @@ impl Scenario {
             scenario.software.iter_mut().for_each(Software::can_be_removed);
         }
         scenario
+    }
+}
+
+impl Scenario {
+    /// What the longest program and its grace take of a window.
+    pub(crate) fn room(&self) -> Time {
+        if self.kind == Kind::Upgrades { upgrades::ROOM } else { 35 * MINUTE }
     }
 }
 
@@ -341,9 +356,9 @@ impl Software {
         self.program.achieves != Achieves::Absent
     }
 
-    /// Gives what installs something a program that removes it.
+    /// Gives what installs something a program that removes it. A release of the agent has none.
     fn can_be_removed(&mut self) {
-        if self.program.achieves == Achieves::Present {
+        if self.program.achieves == Achieves::Present && self.release.is_none() {
             self.uninstall = Some(Program {
                 achieves: Achieves::Absent,
                 rerun: self.program.rerun,

@@ -1,6 +1,10 @@
 //! Which rare branches fired. A campaign in which one never did proves nothing about it and fails.
 
 use std::collections::BTreeMap;
+#[cfg(test)]
+use std::collections::BTreeSet;
+
+use crate::kind::Kind;
 
 /// Rare branches of the world itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -79,11 +83,15 @@ pub enum Rare {
     RemovalUndeclared,
     /// What had been removed was offered again.
     InstalledAgain,
+    /// A release of the agent was taken up under windows.
+    UpgradedInWindow,
+    /// A device was put back to a snapshot in which another version of its agent stood.
+    VersionRolledBack,
 }
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 37] = [
+    pub const ALL: [Rare; 39] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -121,6 +129,8 @@ impl Rare {
         Rare::RemovalTakenBack,
         Rare::RemovalUndeclared,
         Rare::InstalledAgain,
+        Rare::UpgradedInWindow,
+        Rare::VersionRolledBack,
     ];
 }
 
@@ -154,21 +164,79 @@ impl Seen {
         table
     }
 
-    /// The declared branches that never fired.
-    pub fn never(&self) -> Vec<String> {
-        let table = self.table().into_iter();
-        table.filter(|(_, count)| *count == 0).map(|(name, _)| name).collect()
+    /// The branches demanded of worlds of this kind that fired in fewer than `least` of them, and in how many
+    /// each did.
+    pub fn short_of(&self, least: u64, kind: Kind) -> Vec<(String, u64)> {
+        let fired = |name: String| {
+            let count = self.0.get(&name).copied().unwrap_or_default();
+            (name, count)
+        };
+        demanded(kind).into_iter().map(fired).filter(|(_, count)| *count < least).collect()
     }
 }
 
 /// Branches that no world can reach, each with the reason; unit tests of their crate reach them.
-const OUT_OF_REACH: [(&str, &str); 2] = [
+const OUT_OF_REACH: [(&str, &str); 1] = [(
+    "agent SiteAhead",
+    "a site that has more of a stream answers with a receipt, or sees a fork",
+)];
+
+/// Branches that worlds of one kind reach and nobody demands of the others.
+const ONLY_IN: [(Kind, &[&str]); 2] = [
     (
-        "agent OutboxFull",
-        "what is no outcome gives way before, and outcomes are few in a few hours",
+        Kind::Upgrades,
+        &[
+            "agent UpgradeWaits",
+            "agent Upgraded",
+            "agent ReachedSite",
+            "agent Returned",
+            "world UpgradedInWindow",
+            "world VersionRolledBack",
+        ],
     ),
-    ("agent SiteAhead", "a site that has more of a stream answers with a receipt, or sees a fork"),
+    (Kind::Offline, &["agent OutboxFull"]),
 ];
+
+/// What worlds of a kind must show beside what they alone do: without it they would prove little of what they
+/// are for.
+fn purpose(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Chaos => &[],
+        Kind::Nightly => {
+            &["agent Rebooted", "world CutShort", "world Turned", "world ExecutedAgain"]
+        }
+        Kind::Upgrades => &[
+            "world Cloned",
+            "world ForkHeld",
+            "world KilledAfterWrite",
+            "world PowerCutUnsynced",
+            "world Restored",
+            "world RolledBack",
+            "world WindowGiven",
+        ],
+        Kind::Offline => &[
+            "agent GaveWay",
+            "agent Missed",
+            "agent Retried",
+            "agent ToldLater",
+            "agent WindowShut",
+            "world RanInWindow",
+            "world Turned",
+        ],
+    }
+}
+
+/// The branches that worlds of a kind must show.
+fn demanded(kind: Kind) -> Vec<String> {
+    let elsewhere = |name: &String| {
+        ONLY_IN.iter().any(|(only, names)| *only != kind && names.contains(&name.as_str()))
+    };
+    if kind == Kind::Chaos {
+        return declared().into_iter().filter(|name| !elsewhere(name)).collect();
+    }
+    let alone = ONLY_IN.iter().filter(|(only, _)| *only == kind).flat_map(|(_, names)| *names);
+    alone.chain(purpose(kind)).map(|name| (*name).to_owned()).collect()
+}
 
 /// Every branch that some part of the house declares.
 fn declared() -> Vec<String> {
@@ -178,4 +246,28 @@ fn declared() -> Vec<String> {
     let relay = muster_access_point::relay::Branch::ALL.iter().map(|b| format!("relay {b:?}"));
     let all = world.chain(agent).chain(site).chain(relay);
     all.filter(|name| !OUT_OF_REACH.iter().any(|(out, _)| out == name)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_branch_is_demanded_of_some_world_and_no_other_is() {
+        let demanded: BTreeSet<String> =
+            Kind::ALL.iter().flat_map(|kind| demanded(*kind)).collect();
+        assert_eq!(demanded, declared().into_iter().collect());
+    }
+
+    #[test]
+    fn what_fired_too_seldom_is_named_with_its_count() {
+        let mut seen = Seen::default();
+        demanded(Kind::Offline).into_iter().skip(1).for_each(|name| {
+            seen.0.insert(name, 3);
+        });
+        seen.0.insert("agent GaveWay".to_owned(), 2);
+        let short = seen.short_of(3, Kind::Offline);
+        let named = |name: &str, count| (name.to_owned(), count);
+        assert_eq!(short, [named("agent OutboxFull", 0), named("agent GaveWay", 2)]);
+    }
 }

@@ -13,6 +13,7 @@ use muster_model::package::Rerun;
 use muster_site_core::occurrence::Revision;
 
 use crate::hours::Hours;
+use crate::queue::Time;
 use crate::site::store::Store;
 
 /// Whom each occurrence was ever meant for.
@@ -39,6 +40,8 @@ pub(crate) struct Execution {
     pub(crate) cut: bool,
     /// How it ended, if it ended by itself and its supervisor saw it.
     pub ended: Option<Ending>,
+    /// When it began; from its end on, when that was.
+    pub at: Time,
 }
 
 /// Everything that nobody inside can know.

@@ -1,10 +1,12 @@
 //! The last look: has everything come to its end, and is what the site says what really happened?
 
+use std::collections::BTreeMap;
+
 use muster_agent_core::input::Ending;
 use muster_agent_core::saved::Key as DeviceKey;
 use muster_model::state::{EvidenceKind, Interruption, Rule, State, Waiting};
 use muster_site_core::device::Admission;
-use muster_site_core::obligation::{Key, ObligationRow};
+use muster_site_core::obligation::{Key, ObligationRow, Place};
 
 use crate::core::Core;
 use crate::device::Device;
@@ -12,6 +14,7 @@ use crate::site::Site;
 use crate::site::store::{Advertised, Store};
 use crate::sometimes::Rare;
 use crate::truth::Execution;
+use crate::upgrades;
 
 /// What is not yet at its end, if anything: the first thing found.
 pub(crate) fn unfinished(core: &Core, devices: &[Device], site: &Site) -> Option<String> {
@@ -33,13 +36,16 @@ pub(crate) fn unfinished(core: &Core, devices: &[Device], site: &Site) -> Option
             ));
         }
     }
-    core.truth.meant.iter().find_map(|((advertisement, occurrence), meant)| {
-        let (advertisement, occurrence) = (*advertisement, occurrence.clone());
-        meant.iter().find_map(|device| {
-            let key = Key { advertisement, occurrence: occurrence.clone(), device: *device };
-            open(core, devices, store, &key)
+    let obligations = || {
+        core.truth.meant.iter().find_map(|((advertisement, occurrence), meant)| {
+            let (advertisement, occurrence) = (*advertisement, occurrence.clone());
+            meant.iter().find_map(|device| {
+                let key = Key { advertisement, occurrence: occurrence.clone(), device: *device };
+                open(core, devices, store, &key)
+            })
         })
-    })
+    };
+    upgrades::unfinished(devices).or_else(obligations)
 }
 
 /// Why an obligation neither has ended nor waits for something legitimate.
@@ -217,44 +223,32 @@ fn verify(core: &mut Core, store: &Store) {
         let which = (row.advertisement, row.occurrence.clone());
         let targeted = muster_site_core::occurrence::targeted(row, &store.intervals);
         let counters = store.counters.get(&which).cloned().unwrap_or_default();
-        let rows = store
-            .rows
-            .values()
-            .filter(|one| one.key.advertisement == which.0 && one.key.occurrence == which.1);
+        let rows = store.rows_of(which.0, &which.1);
         findings.extend(check_sums(row, &targeted, &counters, rows));
     }
     for ((device, incarnation), stream) in &store.streams {
         let gaps = store.gaps.get(&(*device, *incarnation)).cloned().unwrap_or_default();
-        let messages =
-            store.messages.iter().filter(|((d, i, _), _)| d == device && i == incarnation).map(
-                |((_, _, sequence), message)| Stored {
-                    sequence: *sequence,
-                    chain: message.chain,
-                    bytes: Some(&message.bytes),
-                },
-            );
+        let messages = store.messages_of(*device, *incarnation).map(|(sequence, message)| Stored {
+            sequence,
+            chain: message.chain,
+            bytes: Some(&message.bytes),
+        });
         let start = muster_model::id::Sequence(0);
         findings.extend(check_stream(stream, messages, &gaps, start));
     }
     let mut taken: Vec<_> = store.messages.iter().collect();
     taken.sort_by_key(|(_, message)| message.taken);
+    let mut reports: BTreeMap<Key, Vec<StoredReport<'_>>> = BTreeMap::new();
+    for ((device, incarnation, sequence), message) in taken {
+        let Some(report) = &message.report else { continue };
+        let (advertisement, occurrence) = (report.advertisement, report.occurrence.clone());
+        let key = Key { advertisement, occurrence, device: *device };
+        let place = Place { incarnation: *incarnation, sequence: *sequence };
+        let one = StoredReport { place, late: message.late, report };
+        reports.entry(key).or_default().push(one);
+    }
     for row in store.rows.values() {
-        let reports: Vec<StoredReport<'_>> = taken
-            .iter()
-            .filter(|((device, _, _), _)| *device == row.key.device)
-            .filter_map(|((_, incarnation, sequence), message)| {
-                let report = message.report.as_ref().filter(|report| {
-                    report.advertisement == row.key.advertisement
-                        && report.occurrence == row.key.occurrence
-                })?;
-                let place = muster_site_core::obligation::Place {
-                    incarnation: *incarnation,
-                    sequence: *sequence,
-                };
-                Some(StoredReport { place, late: message.late, report })
-            })
-            .collect();
-        findings.extend(check_row(row, &reports));
+        findings.extend(check_row(row, reports.get(&row.key).map_or(&[], Vec::as_slice)));
     }
     for finding in findings {
         core.violated("accounting verify", finding.to_string());

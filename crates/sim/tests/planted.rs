@@ -60,6 +60,7 @@ planted! {
     incarnation_kept_after_loss_is_found => IncarnationKeptAfterLoss,
     full_disk_unnoticed_is_found => FullDiskUnnoticed,
     tombstones_uncounted_is_found => TombstonesUncounted,
+    outcomes_give_way_is_found => OutcomesGiveWay,
     holes_taken_is_found => HolesTaken,
     duplicates_taken_is_found => DuplicatesTaken,
     forks_unseen_is_found => ForksUnseen,

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::input::Input;
+use crate::outbox::OUTBOX_BYTES_MAX;
 use crate::saved::Saved;
 use crate::world::*;
 
@@ -113,6 +114,32 @@ fn an_unstarted_one_ends_missed_when_the_next_falls_due_and_a_running_one_goes_o
     world.offer(vec![offer]);
     world.pass(72 * HOUR);
     check(&world, &["running(attempt 1)", "expired(missed)", "waiting(turn)", "waiting(time"]);
+}
+
+#[test]
+fn a_full_outbox_opens_nothing_and_with_room_again_the_newest_runs_late() {
+    let mut world = World::new();
+    forgetful(&mut world);
+    let offer = daily(&mut world);
+    world.offer(vec![offer]);
+    world.pass(24 * HOUR);
+    check(&world, &["succeeded(detected)", "waiting(time"]);
+    world.answers.site_down = true;
+    world.agent.outbox.limit(0);
+    let written = world.agent.memory.head;
+    world.pass(96 * HOUR);
+    check(&world, &["succeeded(detected)", "waiting(outbox)"]);
+    assert_eq!(world.agent.memory.head, written, "what there is no room for is not written");
+    world.answers.site_down = false;
+    world.agent.outbox.limit(OUTBOX_BYTES_MAX);
+    world.answers.found.clear();
+    forgetful(&mut world);
+    world.pass(HOUR);
+    let missed = "expired(missed)";
+    check(
+        &world,
+        &["succeeded(detected)", missed, missed, missed, "succeeded(detected)", "waiting(time"],
+    );
 }
 
 #[test]

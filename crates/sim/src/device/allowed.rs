@@ -72,6 +72,25 @@ impl Device {
         }
     }
 
+    /// Nothing is taken off that was not executed for the same advertisement before: what somebody else
+    /// installed stays.
+    pub(super) fn check_removal(&self, core: &mut Core) {
+        let Some(newest) = core.truth.executions.last() else { return };
+        if !newest.key.occurrence.is_removal() || is_copied(core, self.id) {
+            return;
+        }
+        let mut before = core.truth.executions.iter().filter(|one| {
+            one.device == self.index
+                && one.manifest == newest.manifest
+                && one.key.advertisement == newest.key.advertisement
+                && !one.key.occurrence.is_removal()
+        });
+        if before.next().is_none() {
+            let found = format!("{}: {}", self.name, newest.key.occurrence);
+            core.violated("what was not installed here is not removed", found);
+        }
+    }
+
     /// Nothing is executed before what must succeed before it.
     pub(super) fn check_dependencies(&self, core: &mut Core, program: &Program, manifest: Digest) {
         let Some(wanted) = &program.depends_on else { return };

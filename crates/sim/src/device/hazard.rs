@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use muster_agent_core::step::Write;
+use muster_agent_core::versions::Versions;
 use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, Incarnation, Sequence};
 use muster_model::message::{Body, Message, Report, RunId};
@@ -32,6 +33,7 @@ pub(super) struct Snapshot {
     software: BTreeMap<Digest, bool>,
     reached: BTreeSet<Digest>,
     folders: BTreeMap<RunId, RunFolder>,
+    versions: Versions,
 }
 
 impl Device {
@@ -111,6 +113,7 @@ impl Device {
             software: self.software.clone(),
             reached: self.reached.clone(),
             folders: self.folders.iter().map(|(run, one)| (*run, one.copy())).collect(),
+            versions: self.versions.clone(),
         }
     }
 
@@ -123,6 +126,7 @@ impl Device {
         self.software = snapshot.software;
         self.reached = snapshot.reached;
         self.folders = snapshot.folders;
+        self.versions = snapshot.versions;
     }
 
     /// Somebody takes a snapshot of the virtual machine or, if there is one, puts the machine back to
@@ -137,6 +141,9 @@ impl Device {
         core.note(self.node(), format_args!("is put back to its snapshot"));
         self.cut_power(core);
         core.truth.copy(self.id);
+        if snapshot.versions.current != self.versions.current {
+            core.seen.world(Rare::VersionRolledBack);
+        }
         self.put_back(*snapshot);
     }
 

@@ -467,10 +467,12 @@ impl Device {
         let device = self.index;
         let ended = None;
         let idle = deed == Deed::FindsLockHeld;
-        let cut = false;
-        let execution = Execution { device, key, run, attempt, rerun, manifest, idle, cut, ended };
+        let (cut, at) = (false, core.now());
+        let execution =
+            Execution { device, key, run, attempt, rerun, manifest, idle, cut, ended, at };
         core.truth.executions.push(execution);
         self.check_execution(core);
+        self.check_removal(core);
         self.check_turn(core, supervisor);
         self.check_dependencies(core, &program, manifest);
         let event = Event::Supervisor { device, supervisor, act: Act::End };
@@ -505,9 +507,11 @@ impl Device {
             description: "said so".to_owned(),
             ..RunResult::default()
         });
-        let exit = Exit { ending: ending.clone(), output: "done".to_owned(), result };
+        let output = format!("{:.<width$}", "done", width = core.scenario.output_bytes);
+        let (exit, now) = (Exit { ending: ending.clone(), output, result }, core.now());
         if let Some(execution) = execution.and_then(|at| core.truth.executions.get_mut(at)) {
             execution.ended = Some(ending);
+            execution.at = now;
         }
         if self.supervisor_writes(core, supervisor, |folder| &mut folder.exit, exit).is_ok() {
             self.end_supervisor(core, supervisor);

@@ -87,6 +87,7 @@ impl Device {
         }
         self.check_places(core, &writes);
         self.check_time(core, &writes);
+        self.check_upgrades_begin(core, &writes);
         if !self.has_room(&writes) {
             core.seen.world(Rare::ReserveSpent);
             if core.is_planted(Plant::FullDiskUnnoticed) {

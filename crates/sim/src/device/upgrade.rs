@@ -5,18 +5,22 @@
 use std::time::Duration;
 
 use muster_agent_core::input::Input;
+use muster_agent_core::saved::{Key, Stage};
+use muster_agent_core::step::Write;
 use muster_agent_core::upgrade::ReleaseNews;
 use muster_agent_core::versions::{Event as Change, Footing, Phase, Release};
 use muster_model::digest::Digest;
 use muster_model::period::Period;
-use muster_model::policy::PinnedPackage;
+use muster_model::policy::{Offer, PinnedPackage};
 use muster_model::state::Waiting;
 
 use super::Device;
 use super::shell::Cut;
 use crate::core::{Core, Moment, Node};
 use crate::event::Event;
+use crate::hours::Watch;
 use crate::scenario::{MINUTE, SECOND};
+use crate::sometimes::Rare;
 use crate::upgrades::ReleaseDeed;
 
 /// The version that was installed.
@@ -79,6 +83,42 @@ impl Device {
         }
         let delay = core.dice.spread(100, 2 * SECOND);
         core.queue.after(delay, Event::AgentStarts { device: self.index });
+    }
+
+    /// No release is taken up outside a window or in a freeze, but in an emergency or because a user asked.
+    pub(super) fn check_upgrades_begin(&self, core: &mut Core, writes: &[Write]) {
+        let durable = self.journal.durable();
+        let arrived = writes.iter().find_map(|write| match write {
+            Write::Policy(policy) => Some(&**policy),
+            _ => None,
+        });
+        let Some(policy) = arrived.or(durable.policy.as_ref()) else { return };
+        let is_upgrading = |key: &Key| {
+            durable.obligations.get(key).is_some_and(|known| known.stage == Stage::Upgrading)
+        };
+        for write in writes {
+            let Write::Obligation(record) = write else { continue };
+            if record.stage != Stage::Upgrading || is_upgrading(&record.key) || record.user.asked {
+                continue;
+            }
+            let of_it = |offer: &&Offer| offer.advertisement == record.key.advertisement;
+            let offer = policy.advertisements.iter().find(of_it);
+            if offer.is_none_or(|offer| offer.emergency) {
+                continue;
+            }
+            let (now, none) = (self.clocks(core), Duration::ZERO);
+            let Some(agent) = self.agent() else { return };
+            let trusted = (agent.view(now).trusted_time, now.elapsed);
+            let watch = Watch::new(&core.truth.hours, &policy.windows, trusted, none, self.index);
+            match watch.broken(now.elapsed) {
+                Some(at) => {
+                    let found = format!("{}: {} is taken up at {at}", self.name, record.name);
+                    core.violated("windows are kept", found);
+                }
+                None if watch.is_bound() => core.seen.world(Rare::UpgradedInWindow),
+                None => {}
+            }
+        }
     }
 
     /// Lays a release out and gives it its trial.

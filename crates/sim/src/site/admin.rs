@@ -24,6 +24,7 @@ use super::store::{CollectionRow, DeviceRow};
 use super::transaction::live;
 use crate::core::{Core, Node};
 use crate::kind::Kind;
+use crate::offline;
 use crate::scenario::{HOUR, MINUTE, SECOND, Software, known_name};
 use crate::sometimes::Rare;
 
@@ -185,6 +186,39 @@ impl Site {
             .collect();
         let Some((collection, named)) = core.dice.pick(&names).cloned() else { return };
         let document = document(core, name, &software, &named);
+        self.apply_document(core, (id, name), number, (collection, &named), document);
+    }
+
+    /// What is said last before nobody is heard for sixty days: everybody goes on, and each day has its chore.
+    pub(crate) fn last_word(&mut self, core: &mut Core) {
+        self.let_go(core);
+        let all = |row: &&CollectionRow| matches!(row.collection.definition, Definition::All);
+        let Some(all) = self.store.collections.values().find(all) else { return };
+        let (all, named) = (all.collection.id, all.collection.name.to_string());
+        let (wall, chaos) = (core.wall(), core.scenario.chaos);
+        let every = rule(&mut core.dice, wall, chaos, true);
+        let software = &core.scenario.software[offline::CHORE];
+        let document = serde_json::json!({
+            "apiVersion": "muster/v1", "kind": "Advertisement", "metadata": {"name": "chore"},
+            "spec": {
+                "package": software.package.name, "program": software.program.name,
+                "collection": named, "offlineFor": "unlimited",
+                "assignments": [{"name": "daily", "every": every}],
+            },
+        });
+        let id = AdvertisementId(core.dice.uuid());
+        self.apply_document(core, (id, "chore"), offline::CHORE, (all, &named), document);
+    }
+
+    fn apply_document(
+        &mut self,
+        core: &mut Core,
+        (id, name): (AdvertisementId, &str),
+        number: usize,
+        (collection, named): (CollectionId, &str),
+        document: serde_json::Value,
+    ) {
+        let software = core.scenario.software[number].clone();
         let object = match Object::from_value(document) {
             Ok(object) => object,
             Err(why) => {
@@ -411,14 +445,19 @@ pub(super) fn published(software: &Software) -> PublishedVersion {
 
 /// A rule that ends some hours later, so that nothing is to come for ever: in UTC, or on each device's
 /// own clock.
-fn rule(dice: &mut crate::dice::Dice, wall: Wall, chaos: u64) -> String {
-    let minutes = *dice.pick(&[10, 30, 90]).unwrap_or(&30);
+fn rule(dice: &mut crate::dice::Dice, wall: Wall, chaos: u64, is_offline: bool) -> String {
+    let minutes: &[u64] = if is_offline { &offline::RULE_MINUTES } else { &[10, 30, 90] };
+    let minutes = *dice.pick(minutes).unwrap_or(&30);
     let clock = *dice.pick(&["Z", ""]).unwrap_or(&"Z");
     let civil = |at: Wall| {
         let instant = jiff::Timestamp::from_millisecond(at.0).unwrap_or_default();
         instant.strftime("%Y%m%dT%H%M%S").to_string()
     };
-    let lasts = Duration::from_millis(3 * HOUR + dice.between(MINUTE, chaos.min(4 * HOUR)));
+    let (least, most) = match is_offline {
+        true => (chaos / 2, chaos),
+        false => (MINUTE, chaos.min(4 * HOUR)),
+    };
+    let lasts = Duration::from_millis(3 * HOUR + dice.between(least, most));
     let (start, end) = (civil(wall), civil(wall.plus(lasts)));
     format!("DTSTART:{start}{clock} RRULE:FREQ=MINUTELY;INTERVAL={minutes};UNTIL={end}{clock}")
 }
@@ -430,8 +469,9 @@ fn document(
     software: &Software,
     collection: &str,
 ) -> serde_json::Value {
-    let offline = core.scenario.kind == Kind::Offline;
-    let chaos = if offline { core.scenario.chaos } else { core.scenario.chaos.min(2 * 24 * HOUR) };
+    let is_offline = core.scenario.kind == Kind::Offline;
+    let chaos =
+        if is_offline { core.scenario.chaos } else { core.scenario.chaos.min(2 * 24 * HOUR) };
     let wall = core.wall();
     let dice = &mut core.dice;
     let mut assignments = Vec::new();
@@ -447,7 +487,9 @@ fn document(
         let named = dice.pick(&names).copied().unwrap_or("first");
         if !assignments.iter().any(|one: &serde_json::Value| one["name"] == named) {
             assignments.push(match dice.per_mille(300) {
-                true => serde_json::json!({"name": named, "every": rule(dice, wall, chaos)}),
+                true => {
+                    serde_json::json!({"name": named, "every": rule(dice, wall, chaos, is_offline)})
+                }
                 false => serde_json::json!({"name": named, "at": at}),
             });
         }
@@ -467,14 +509,15 @@ fn document(
         spec["late"] = (*dice.pick(&["run-late", "skip", "ask"]).unwrap_or(&"skip")).into();
         spec["splay"] = (*dice.pick(&["0s", "3m", "9m"]).unwrap_or(&"0s")).into();
     }
-    if offline {
+    if is_offline {
         spec["offlineFor"] = "unlimited".into();
     } else if dice.per_mille(250) {
         spec["offlineFor"] = "20m".into();
     }
     if software.uninstall.is_some() {
-        // Nothing is drawn, so that worlds without removals stay as they were.
-        let after = ["0s", "5m", "1h"][assignments_of(&spec) % 3];
+        // Nothing is drawn, so that worlds without removals stay as they were. What one assignment installs
+        // is gone at once, so that there is time for it to come back.
+        let after = ["5m", "0s", "1h"][assignments_of(&spec) % 3];
         spec["removal"] = serde_json::json!({"program": "uninstall", "after": after});
     }
     if core.scenario.windows && core.dice.per_mille(150) {

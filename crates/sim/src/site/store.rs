@@ -1,6 +1,7 @@
 //! The site's database, in memory: rows, and transactions that are there as a whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId, Incarnation, Sequence};
@@ -16,6 +17,7 @@ use muster_site_core::ingest::{Gap, StreamRow, Taken};
 use muster_site_core::membership::Collection;
 use muster_site_core::obligation::{Applied, Key, ObligationRow};
 use muster_site_core::occurrence::{Interval, OccurrenceRow, Revision};
+use uuid::Uuid;
 
 /// A device's row.
 #[derive(Clone)]
@@ -59,7 +61,6 @@ pub(crate) struct Advertised {
 }
 
 /// A message as stored, set aside or taken.
-#[derive(Clone)]
 pub(crate) struct StoredMessage {
     /// The chain after it.
     pub chain: Digest,
@@ -94,8 +95,8 @@ pub(crate) struct Store {
     pub halted: (Option<Order>, u64),
     /// Streams.
     pub streams: BTreeMap<(DeviceId, Incarnation), StreamRow>,
-    /// Messages.
-    pub messages: BTreeMap<(DeviceId, Incarnation, Sequence), StoredMessage>,
+    /// Messages. Shared with the copy that a transaction is made of.
+    pub messages: BTreeMap<(DeviceId, Incarnation, Sequence), Arc<StoredMessage>>,
     /// Named gaps.
     pub gaps: BTreeMap<(DeviceId, Incarnation), Vec<Gap>>,
     /// Obligations that have a row.
@@ -191,7 +192,7 @@ impl Store {
                 late: accepted.late,
                 taken: order + index as u64,
             };
-            self.messages.insert((stream.0, stream.1, accepted.sequence), message);
+            self.messages.insert((stream.0, stream.1, accepted.sequence), Arc::new(message));
         }
         for aside in &taken.set_aside {
             let message = StoredMessage {
@@ -201,7 +202,7 @@ impl Store {
                 late: false,
                 taken: order,
             };
-            self.messages.insert((stream.0, stream.1, aside.place.sequence), message);
+            self.messages.insert((stream.0, stream.1, aside.place.sequence), Arc::new(message));
         }
         self.gaps.entry(stream).or_default().extend(taken.gap);
         for row in &taken.obligations {
@@ -254,11 +255,31 @@ impl Store {
         occurrence: &Occurrence,
     ) -> BTreeMap<Word, i64> {
         let mut counted = BTreeMap::new();
-        for (key, row) in &self.rows {
-            if key.advertisement == advertisement && key.occurrence == *occurrence {
-                *counted.entry(row.state.word()).or_default() += 1;
-            }
+        for row in self.rows_of(advertisement, occurrence) {
+            *counted.entry(row.state.word()).or_default() += 1;
         }
         counted
+    }
+
+    /// The rows of an occurrence.
+    pub(crate) fn rows_of(
+        &self,
+        advertisement: AdvertisementId,
+        occurrence: &Occurrence,
+    ) -> impl Iterator<Item = &ObligationRow> {
+        let key = |device| Key { advertisement, occurrence: occurrence.clone(), device };
+        let (first, last) = (DeviceId(Uuid::nil()), DeviceId(Uuid::max()));
+        self.rows.range(key(first)..=key(last)).map(|(_, row)| row)
+    }
+
+    /// The messages of a stream, in order.
+    pub(crate) fn messages_of(
+        &self,
+        device: DeviceId,
+        incarnation: Incarnation,
+    ) -> impl Iterator<Item = (Sequence, &StoredMessage)> {
+        let place = |sequence| (device, incarnation, Sequence(sequence));
+        let messages = self.messages.range(place(0)..=place(u64::MAX));
+        messages.map(|((_, _, sequence), message)| (*sequence, &**message))
     }
 }

@@ -46,7 +46,8 @@ impl Site {
 
     /// Windows in which something would wait for ever.
     pub(super) fn close_hopeless_windows(&mut self, core: &mut Core) {
-        let hopeless = |name: &&String| core.truth.hours.get(*name).is_none_or(|h| !h.ends_well());
+        let (hours, room) = (&core.truth.hours, core.scenario.room());
+        let hopeless = |name: &&String| hours.get(*name).is_none_or(|one| !one.ends_well(room));
         let names: Vec<String> = self.store.windows.keys().filter(hopeless).cloned().collect();
         if !names.is_empty() {
             self.take_away(core, &names);
