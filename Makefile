@@ -27,7 +27,7 @@ test: ## all that CI runs
 SEEDS ?= 100000
 NIGHTS ?= 5000
 UPGRADES ?= 5000
-OFFLINE ?= 2000
+OFFLINE ?= 500
 RARE ?= 10
 
 sim: ## run $(SEEDS) simulated fleets through every fault, $(NIGHTS) through thirty nights, $(UPGRADES) through upgrades, $(OFFLINE) through sixty days without a site; each rare branch in $(RARE) at least
