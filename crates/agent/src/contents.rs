@@ -41,7 +41,7 @@ use muster_model::state::Rule;
 
 use crate::chain_of;
 pub use copy::remove_copy;
-pub(crate) use copy::{give_copy, let_through};
+pub(crate) use copy::{LET_THROUGH, give_copy, let_through};
 use store::Store;
 pub use store::StoreError;
 pub use unpack::UnpackError;

@@ -40,10 +40,13 @@ pub(crate) fn give_copy(path: &Path, uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// What [`let_through`] adds to a folder's permissions.
+pub(crate) const LET_THROUGH: u32 = 0o011;
+
 /// Lets everybody through a folder, who could then open what they know the name of and may read.
 pub(crate) fn let_through(folder: &Path) -> io::Result<()> {
     let mode = fs::metadata(folder)?.permissions().mode();
-    fs::set_permissions(folder, Permissions::from_mode(mode | 0o011))
+    fs::set_permissions(folder, Permissions::from_mode(mode | LET_THROUGH))
 }
 
 /// Gives every folder from `top` down back to its owner.

@@ -228,6 +228,16 @@ fn others_permissions_are_found_and_can_be_taken_back() {
         &[mode("content/objects"), mode(JOURNAL_FILE)],
     );
     check(|device| open(device.path()), &["permissions"], &[mode(".")]);
+    // A program that ran as another user was let through.
+    check(
+        |device| {
+            for folder in [device.path(), &device.path().join(crate::RUNS_DIR)] {
+                crate::contents::let_through(folder).unwrap();
+            }
+        },
+        &[],
+        &[],
+    );
 }
 
 #[test]
