@@ -10,6 +10,7 @@ use muster_model::wire::device::{Account, AccountEntry};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
+use crate::newer::Making;
 use crate::saved::{Key, ObligationRecord, Stage, Times, UserWord};
 use crate::sometimes::Branch;
 
@@ -95,6 +96,9 @@ impl ObligationRecord {
             dependencies: Vec::new(),
             done: Vec::new(),
             unmet: None,
+            turns: Vec::new(),
+            making: Making::default(),
+            replaced_by: None,
         }
     }
 }

@@ -39,7 +39,11 @@ impl Agent {
         key: &Key,
         program: Program,
         detection: Option<Detection>,
+        user: Option<String>,
     ) {
+        if let Some(record) = self.obligations.get_mut(key).filter(|_| user.is_some()) {
+            record.draw_turns(self.sessions.as_deref());
+        }
         let Some(record) = self.obligations.get(key) else { return };
         let (attempt, launch) = (record.attempts + 1, record.launches + 1);
         let Some(part) = record.part() else { return };
@@ -58,6 +62,7 @@ impl Agent {
             stopped: false,
             told_in: None,
             parameters,
+            user,
         };
         self.start_run(draft, run);
         self.report(draft, key, State::Running { attempt }, Told::of_run(self.run_of(key)));
@@ -94,6 +99,8 @@ impl Agent {
             parameters: run.parameters.clone(),
             dependency,
             dependencies: record.dependencies.clone(),
+            user: run.user.clone(),
+            turns: record.turns.clone(),
         };
         draft.effect(Effect::Arm(Box::new(launch)));
         self.set_stage(draft, &run.key, Stage::Running { run: run.run });
@@ -104,6 +111,7 @@ impl Agent {
     /// something forbids a start by now.
     pub(crate) fn never_entered(&mut self, draft: &mut Draft, mut run: RunRecord) {
         let fits = fits(run.program.run_when, self.somebody());
+        let fits = fits && self.is_there(&run);
         if !(fits && self.may_start(draft, &run.key, &run.program)) {
             self.fired.note(Branch::Unarmed);
             return self.unarm(draft, &run);
@@ -199,12 +207,15 @@ impl Agent {
             }
             _ => false,
         };
+        let delay = run.program.retry_delay(self.spent(run)).duration();
+        if run.user.is_some() {
+            return self.turn_ended(draft, run, outcome, exit, again.then_some(delay));
+        }
         if again && self.restarts_spent(&run.key) {
             let state = self.restart_loop(exit.and_then(exit_code));
             return self.attempt_ends(draft, run, state.into(), exit);
         }
         if again && self.may_follow(draft, run) {
-            let delay = run.program.retry_delay(self.spent(run)).duration();
             return self.retry(draft, run, outcome.state, exit, delay);
         }
         self.attempt_ends(draft, run, outcome, exit);
@@ -221,10 +232,13 @@ impl Agent {
             })
     }
 
-    /// How many of the program's attempts are spent, `run` included.
-    fn spent(&self, run: &RunRecord) -> u32 {
-        let uncounted = self.obligations.get(&run.key).map_or(0, |record| record.uncounted);
-        run.attempt.saturating_sub(uncounted)
+    /// How many of the program's attempts are spent, `run` included: each user has them all.
+    pub(crate) fn spent(&self, run: &RunRecord) -> u32 {
+        let record = self.obligations.get(&run.key);
+        match &run.user {
+            Some(user) => record.map_or(0, |record| record.turns_of(user)).saturating_add(1),
+            None => run.attempt.saturating_sub(record.map_or(0, |record| record.uncounted)),
+        }
     }
 
     pub(crate) fn retry(
@@ -273,14 +287,13 @@ impl Agent {
     /// Forgets the runs whose outcome the site has.
     pub(crate) fn discard_told(&mut self, draft: &mut Draft) {
         let relieved = self.memory.relieved;
-        self.runs.retain(|run, record| {
-            let told = record.told_in.is_some_and(|told_in| told_in <= relieved);
-            if told {
-                draft.write(Write::RunForgotten(*run));
-                draft.effect(Effect::Discard(*run));
-            }
-            !told
-        });
+        let told = |run: &&RunRecord| run.told_in.is_some_and(|told_in| told_in <= relieved);
+        let told = self.runs.values().filter(told).filter(|run| !self.tells_turns(run));
+        for run in told.map(|run| run.run).collect::<Vec<RunId>>() {
+            draft.write(Write::RunForgotten(run));
+            draft.effect(Effect::Discard(run));
+            self.runs.remove(&run);
+        }
     }
 
     /// After an attempt an obligation moves to the revision that is offered by now.
@@ -318,7 +331,7 @@ impl Agent {
         let Some(run) = self.run_id(before, key, attempt) else { return };
         let (boot, launch, stopped, told_in) = (self.memory.boot.clone(), 0, false, None);
         let key = key.clone();
-        let parameters = Values::new();
+        let (parameters, user) = (Values::new(), None);
         let record = RunRecord {
             run,
             key,
@@ -331,6 +344,7 @@ impl Agent {
             stopped,
             told_in,
             parameters,
+            user,
         };
         draft.write(Write::Run(Box::new(record.clone())));
         draft.effect(Effect::Inspect(run));

@@ -12,9 +12,12 @@
 //!
 //! A run of a dependency is none of the advertised program: its obligation ends `interrupted(memory-lost)`.
 //!
+//! Of the runs for several users the newest folder tells whose turn comes next, also where the account
+//! knows that it has ended ([`crate::turn`]).
+//!
 //! A program that was never entered was not started: only the account can make it count.
 
-use muster_model::state::{Interruption, State, Word};
+use muster_model::state::{Interruption, State, Withdrawal, Word};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
@@ -43,6 +46,8 @@ impl Agent {
                 self.lose_dependency(draft, one);
             } else if counts(known, &one) {
                 self.follow_again(draft, one.launch);
+            } else if shows_turns(known, &one) {
+                self.take_turns(draft, one.launch, &one.evidence);
             } else if one.evidence != RunEvidence::Alive {
                 draft.effect(Effect::Discard(one.launch.run));
             }
@@ -66,6 +71,7 @@ impl Agent {
         record.attempts = attempt;
         record.uncounted = launch.uncounted;
         record.went_before(launch.dependencies.clone());
+        record.turns.clone_from(&launch.turns);
         if detects(&launch.program, launch.detection.as_ref()) {
             self.want_content(draft, &launch.package);
         }
@@ -135,6 +141,20 @@ fn counts(known: Option<&ObligationRecord>, found: &FoundRun) -> bool {
     (recalled && attempt == attempts) || (found.has_begun() && attempt > attempts)
 }
 
+/// Whether a folder is that of the newest of several users' runs, which the account tells to have ended,
+/// while more are to follow.
+fn shows_turns(known: Option<&ObligationRecord>, found: &FoundRun) -> bool {
+    let launch = &found.launch;
+    launch.user.is_some()
+        && found.has_begun()
+        && found.evidence != RunEvidence::Alive
+        && known.is_some_and(|record| {
+            let left = State::Withdrawn { why: Withdrawal::LeftCollection };
+            let between = record.stage.is_before_start() || record.reported == left;
+            between && record.turns.is_empty() && record.attempts == launch.attempt
+        })
+}
+
 impl FoundRun {
     fn has_begun(&self) -> bool {
         self.evidence != RunEvidence::NeverEntered
@@ -142,7 +162,7 @@ impl FoundRun {
 }
 
 impl RunRecord {
-    fn of(launch: Launch) -> Self {
+    pub(crate) fn of(launch: Launch) -> Self {
         Self {
             run: launch.run,
             key: launch.key,
@@ -155,6 +175,7 @@ impl RunRecord {
             stopped: false,
             told_in: None,
             parameters: launch.parameters,
+            user: launch.user,
         }
     }
 }

@@ -163,6 +163,7 @@ impl Agent {
             paused: self.paused,
             turn_free: self.turn_free(),
             somebody: self.somebody(),
+            sessions: self.sessions.as_deref(),
             restart_near: self.restart_near(self.elapsed, trusted),
             outbox_room: self.outbox.has_room(self.memory.relieved),
             footing: &self.upgrading.footing,
@@ -175,7 +176,7 @@ impl Agent {
         })
     }
 
-    fn carry_out(&mut self, draft: &mut Draft, key: &Key, next: Move) {
+    pub(crate) fn carry_out(&mut self, draft: &mut Draft, key: &Key, next: Move) {
         match next {
             Move::Stay => {}
             Move::Close => self.set_stage(draft, key, Stage::Over),
@@ -196,6 +197,8 @@ impl Agent {
                 let state = State::NotApplicable { why: NotApplicable::Requirement };
                 self.report(draft, key, state, Told::default());
             }
+            Move::Replaced(by) => self.replaced(draft, key, by),
+            Move::Readmit => self.readmit(draft, key),
             Move::Skip => self.part_succeeded(draft, key, already_ran().into(), Told::default()),
             Move::Wait { why, until } => self.wait(draft, key, why, until),
             Move::Fetch { wait } => self.fetch(draft, key, wait),
@@ -211,9 +214,10 @@ impl Agent {
             }
             Move::Hold(why) => self.hold(draft, key, why),
             Move::Notify { starts } => self.give_notice(draft, key, starts),
-            Move::Arm { program, detection } => {
-                self.arm(draft, key, *program, detection.map(|detection| *detection));
+            Move::Arm { program, detection, user } => {
+                self.arm(draft, key, *program, detection.map(|detection| *detection), user);
             }
+            Move::SumUp => self.sum_up(draft, key, Told::default()),
             Move::InUse { why, until } => self.wait_in_use(draft, key, why, until),
             Move::Upgrade => self.upgrade(draft, key),
             Move::DetectAfter => self.detect_after(draft, key),

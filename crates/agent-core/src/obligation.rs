@@ -29,10 +29,12 @@ use muster_model::state::{Expiry, Interruption, Rule, State, Waiting, Withdrawal
 
 use crate::content::{Content, Contents};
 use crate::input::Manifested;
+use crate::newer::newer;
 use crate::outcome::{detects, failed};
 use crate::part::{Known, manifested, part_of, ran_before};
 use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
 use crate::schedule::{Start, late, settling, start};
+use crate::turn::{Whose, refused};
 use crate::upgrade::next_of_release;
 use crate::user::{announced, fits};
 use crate::versions::Footing;
@@ -77,6 +79,8 @@ pub(crate) struct Standing<'a> {
     pub(crate) restart_near: bool,
     /// Whether somebody is logged on; `None` if the shell does not say.
     pub(crate) somebody: Option<bool>,
+    /// Who is, by name.
+    pub(crate) sessions: Option<&'a [String]>,
     /// The outbox can take the outcome of one more run.
     pub(crate) outbox_room: bool,
     /// Which version of the agent runs.
@@ -107,6 +111,10 @@ pub(crate) enum Move {
     Close,
     /// It is not for this machine until this requirement holds.
     Unmet(String),
+    /// It is not for this machine while this package, which replaces its own, is there.
+    Replaced(String),
+    /// What replaced its package is there no more.
+    Readmit,
     /// The part at work ran before, and need not run again.
     Skip,
     /// Something forbids a start; `until` is when that ends, if it is known.
@@ -121,8 +129,10 @@ pub(crate) enum Move {
     Hold(Waiting),
     /// Whoever is logged on is given notice of a start.
     Notify { starts: Wall },
-    /// The program is started.
-    Arm { program: Box<Program>, detection: Option<Box<Detection>> },
+    /// The program is started, for this user if it runs for each.
+    Arm { program: Box<Program>, detection: Option<Box<Detection>>, user: Option<String> },
+    /// Every user had their turn, or has left.
+    SumUp,
     /// The release waits for a run or a restart, until then at most.
     InUse { why: Waiting, until: Wall },
     /// The release is taken up.
@@ -180,8 +190,11 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
     let Some(at) = due.at.or(asked.then_some(At::Now)) else {
         return Move::Rest(State::Available);
     };
-    if not_applicable {
-        return Move::Stay;
+    match (newer(standing, offer), &standing.record.replaced_by) {
+        (None, Some(_)) => return Move::Readmit,
+        (_, None) if not_applicable => return Move::Stay,
+        (Some(by), _) => return Move::Replaced(by),
+        (None, None) => {}
     }
     // What a user may start rests, and needs no content.
     if let Some(rest @ Move::Rest(_)) = late(standing, offer, at) {
@@ -194,6 +207,9 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
         Ok(known) => known,
         Err(next) => return next,
     };
+    if standing.record.whose_turn(program, standing.sessions) == Whose::Over {
+        return Move::SumUp;
+    }
     if let Some(next) = late(standing, offer, at) {
         return next;
     }
@@ -229,6 +245,10 @@ fn next_in_window(
 
 /// Content is here, the time has come, nothing forbids a start.
 fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manifested) -> Move {
+    let whose = standing.record.whose_turn(program, standing.sessions);
+    if let Some(end) = refused(&whose) {
+        return Move::End(end);
+    }
     let check = || Move::Check { program: Box::new(program.clone()), size: manifested.size };
     let lacking = if standing.restart_near {
         Some(Waiting::Restart)
@@ -236,7 +256,7 @@ fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manife
         Some(Waiting::Turn)
     } else if !standing.outbox_room {
         Some(Waiting::Outbox)
-    } else if !fits(program.run_when, standing.somebody) {
+    } else if !fits(program.run_when, standing.somebody) || whose == Whose::Nobody {
         Some(Waiting::User)
     } else {
         None
@@ -254,6 +274,7 @@ fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manife
         Stage::Checking if standing.cleared => checked(&|| Move::Arm {
             program: Box::new(program.clone()),
             detection: detection.cloned().map(Box::new),
+            user: whose.user(),
         }),
         Stage::Checking if standing.checking => Move::Stay,
         Stage::Checking => checked(&check),
@@ -297,6 +318,8 @@ fn next_recalled(standing: &Standing<'_>) -> Move {
         (Some(_), None) if manifested.release.is_some() => Move::Upgrade,
         (None, _) => lost,
         (_, Some(next)) => next,
+        // Whose turn it was is not known either.
+        (Some(program), None) if program.runs_for_each_user() => lost,
         (Some(program), None) => Move::Recall {
             program: Box::new(program.clone()),
             detection: manifested.detection.clone().map(Box::new),

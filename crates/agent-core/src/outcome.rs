@@ -37,9 +37,10 @@ pub(crate) enum CutShort {
     Again,
 }
 
-/// Whether detection has a say about `program`.
+/// Whether detection has a say about `program`: it judges the machine, and no user.
 pub(crate) fn detects(program: &Program, detection: Option<&Detection>) -> bool {
-    detection.is_some() && program.achieves != Achieves::Nothing
+    let of_machine = program.achieves != Achieves::Nothing && !program.runs_for_each_user();
+    detection.is_some() && of_machine
 }
 
 /// Whether what was found is what `program` achieves; `None` if detection could not tell.
@@ -83,9 +84,10 @@ pub(crate) enum RestartBy {
 }
 
 /// Who restarts the machine before the run can be judged; `None` if it can be judged as it stands. What
-/// failed is not helped by a restart.
+/// failed is not helped by a restart, and one between two users would log the next one off.
 pub(crate) fn wants_restart(program: &Program, exit: &Exit) -> Option<RestartBy> {
-    if !matches!(claim(program, exit).state, State::Succeeded { .. }) {
+    let succeeded = matches!(claim(program, exit).state, State::Succeeded { .. });
+    if !succeeded || program.runs_for_each_user() {
         return None;
     }
     match program.after_running {

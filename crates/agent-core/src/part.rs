@@ -20,6 +20,7 @@ use crate::agent::Agent;
 use crate::content::Contents;
 use crate::draft::Draft;
 use crate::input::Manifested;
+use crate::newer::Making;
 use crate::obligation::{Move, Standing};
 use crate::outcome::{Outcome, detects, failed};
 use crate::report::Told;
@@ -100,10 +101,11 @@ impl ObligationRecord {
         advertised || self.has_done(one)
     }
 
-    /// Takes the pins of `offer`. What was done stays done, whatever it is pinned as: an edit may make
+    /// Takes the pins of `offer`, and what its program makes of its package. What was done stays done, whatever it is pinned as: an edit may make
     /// of a dependency what is advertised.
     pub(crate) fn pin(&mut self, offer: &Offer) {
         self.dependencies.clone_from(&offer.dependencies);
+        self.making = Making::of(offer);
     }
 
     /// How many of the dependencies are done.
@@ -296,6 +298,7 @@ impl Agent {
             record.done.push(Done::of(&one));
             record.uncounted = record.attempts;
             record.restarts = 0;
+            record.turns.clear();
         }
         draft.obligations.insert(key.clone());
         self.set_stage(draft, key, Stage::Idle);

@@ -44,6 +44,8 @@ pub struct Planted {
     pub tombstones_uncounted: bool,
     /// Outcomes give way like everything else.
     pub outcomes_give_way: bool,
+    /// Whom a program has run for already is forgotten when the agent starts again.
+    pub turns_forgotten: bool,
 }
 
 impl Planted {

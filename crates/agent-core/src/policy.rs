@@ -12,6 +12,7 @@ use muster_model::state::{State, Withdrawal};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
+use crate::newer::Making;
 use crate::obligation::policy_offer;
 use crate::report::Told;
 use crate::saved::{Key, ObligationRecord, RunRecord, Stage, Times, UserWord};
@@ -155,6 +156,12 @@ impl Agent {
             record.offered_again(offer);
             draft.obligations.insert(key.clone());
         }
+        // What ended before a site said what its package replaces has installed it all the same.
+        let of_it = record.package.as_ref().is_some_and(|p| p.manifest == offer.package.manifest);
+        if of_it && record.program == offer.program.as_str() && record.making != Making::of(offer) {
+            record.making = Making::of(offer);
+            draft.obligations.insert(key.clone());
+        }
         if record.stage != Stage::Over && record.signed_anew(offer) {
             draft.obligations.insert(key.clone());
         }
@@ -205,6 +212,7 @@ impl Agent {
             record.uncounted = record.attempts;
             record.restarts = 0;
             record.user = UserWord::default();
+            record.reopen_turns();
             record.stage = Stage::Idle;
         }
         self.report(draft, key, State::Accepted, Told::default());
@@ -230,6 +238,7 @@ impl Agent {
         record.uncounted = record.attempts;
         record.restarts = 0;
         record.times.in_use_since = None;
+        record.turns.clear();
         record.stage = Stage::Idle;
         if matches!(record.reported, State::NotApplicable { .. }) {
             self.report(draft, key, State::Accepted, Told::default());
@@ -318,6 +327,9 @@ impl ObligationRecord {
             dependencies: offer.dependencies.clone(),
             done: Vec::new(),
             unmet: None,
+            turns: Vec::new(),
+            making: Making::of(offer),
+            replaced_by: None,
         }
     }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Told {
     pub(crate) exit_code: Option<i32>,
     /// The beginning and the end of its output.
     pub(crate) output: String,
+    /// The users who had logged off before their turn.
+    pub(crate) passed_over: String,
 }
 
 impl Told {
@@ -51,6 +53,7 @@ impl Told {
             attempt_ended: None,
             exit_code: exit.and_then(exit_code),
             output: exit.map(|exit| exit.output.clone()).unwrap_or_default(),
+            passed_over: String::new(),
         }
     }
 }
@@ -168,6 +171,7 @@ impl Agent {
         if !matches!(state, State::NotApplicable { why: NotApplicable::Requirement }) {
             record.unmet = None;
         }
+        record.replaced_by = None;
         record.reported = state;
         record.since = trusted;
         self.tell(draft, key, told);
@@ -219,6 +223,8 @@ impl Agent {
                     program: one.program.clone(),
                 }
             }),
+            user: told.run.and_then(|run| self.runs.get(&run)?.user.clone()),
+            passed_over: told.passed_over,
         };
         if report.disputed.is_some() {
             self.fired.note(Branch::Disputed);
@@ -309,7 +315,7 @@ fn head(text: String) -> String {
     head_of(text, TEXT_BYTES_MAX)
 }
 
-fn head_of(mut text: String, most: usize) -> String {
+pub(crate) fn head_of(mut text: String, most: usize) -> String {
     if text.len() > most {
         text.truncate(text.floor_char_boundary(most));
     }
@@ -351,6 +357,8 @@ mod tests {
             disputed: Some(worst()),
             output: worst(),
             dependency: None,
+            user: None,
+            passed_over: String::new(),
         };
         let facts = Facts {
             os: worst(),

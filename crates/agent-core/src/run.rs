@@ -211,7 +211,15 @@ impl Agent {
         if self.planted.never_runs_again && run.program.rerun == Rerun::Never {
             return self.retry(draft, run, interrupted, None, std::time::Duration::ZERO);
         }
-        match outcome::cut_short(&run.program, found, cause) {
+        let cut_short = outcome::cut_short(&run.program, found, cause);
+        if run.user.is_some() {
+            let (outcome, again) = match cut_short {
+                CutShort::Ended(outcome) => (outcome, None),
+                CutShort::Again => (interrupted.into(), Some(std::time::Duration::ZERO)),
+            };
+            return self.turn_ended(draft, run, outcome, None, again);
+        }
+        match cut_short {
             CutShort::Ended(outcome) => self.attempt_ends(draft, run, outcome, None),
             CutShort::Again if outcome::is_step(&run.program, cause) => {
                 self.next_step(draft, run, interrupted);

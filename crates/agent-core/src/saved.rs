@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::input::{Exit, Manifested};
 use crate::maintenance::Maintenance;
+use crate::newer::Making;
+use crate::turn::Turn;
 
 /// Which obligation of this device.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -171,6 +173,17 @@ pub struct ObligationRecord {
     /// is held against it, without the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmet: Option<String>,
+    /// The users whom the program at work runs for, if it runs for each who is logged on: who was when
+    /// the first run began, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
+    /// What its program makes of its package.
+    #[serde(default, skip_serializing_if = "Making::is_default")]
+    pub making: Making,
+    /// What is on the device and replaces its package, `NAME@VERSION`, where it is not applicable because
+    /// of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
 }
 
 /// What a device notes of the times of an obligation.
@@ -323,6 +336,9 @@ pub struct RunRecord {
     /// The values of its parameters.
     #[serde(default, skip_serializing_if = "Values::is_empty")]
     pub parameters: Values,
+    /// The user whose turn it is, if the program runs for each who is logged on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// A package's content as the device keeps it.

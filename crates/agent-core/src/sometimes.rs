@@ -105,6 +105,12 @@ pub enum Branch {
     DependencyDone,
     /// What goes before a program did not succeed.
     DependencyFailed,
+    /// What replaces a package was there before it.
+    NewerPresent,
+    /// The turn went from one user to the next.
+    NextUser,
+    /// A user had logged off before their turn.
+    PassedOver,
     /// A verification found something that is not as it should be.
     CheckFailed,
     /// A repair waited for a run.
@@ -123,7 +129,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 56] = [
+    pub const ALL: [Branch; 59] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -173,6 +179,9 @@ impl Branch {
         Branch::Unmet,
         Branch::DependencyDone,
         Branch::DependencyFailed,
+        Branch::NewerPresent,
+        Branch::NextUser,
+        Branch::PassedOver,
         Branch::CheckFailed,
         Branch::RepairWaits,
         Branch::Mended,

@@ -33,6 +33,8 @@ impl Agent {
         self.jitter = Jitter::new(seed);
         #[cfg(feature = "planted")]
         self.plant_sequence_reuse();
+        #[cfg(feature = "planted")]
+        self.plant_forgotten_turns();
         let lives_on = self.memory.boot == boot;
         if !lives_on {
             self.fired.note(Branch::Rebooted);
@@ -115,6 +117,11 @@ impl Agent {
 
 #[cfg(feature = "planted")]
 impl Agent {
+    fn plant_forgotten_turns(&mut self) {
+        let forgets = self.planted.turns_forgotten;
+        self.obligations.values_mut().filter(|_| forgets).for_each(|record| record.turns.clear());
+    }
+
     fn plant_sequence_reuse(&mut self) {
         if self.planted.sequence_reused_after_restart
             && let Some((head, chain)) = self.outbox.unwrite_newest()

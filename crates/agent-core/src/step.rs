@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::maintenance::Fault;
 use crate::saved::{ContentRecord, Kept, Key, Memory, ObligationRecord, RunRecord};
 use crate::telling::Telling;
+use crate::turn::Turn;
 
 /// The outcome of one input.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -173,6 +174,12 @@ pub struct Launch {
     /// What goes before the program that is advertised, pinned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dependencies: Vec<PinnedProgram>,
+    /// The user whose turn it is, of a program that runs for each who is logged on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// All turns, as they stand before this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turns: Vec<Turn>,
 }
 
 /// The parts of a batch; the shell signs and encodes them ([`Batch::signed`]).

@@ -16,6 +16,7 @@ use muster_model::id::AdvertisementId;
 use muster_model::notice::Notice;
 use muster_model::package::{Program, RunWhen};
 use muster_model::policy::Offer;
+use muster_model::program::USER_CHARS_MAX;
 use muster_model::state::{State, Waiting, Word};
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +92,8 @@ pub enum RequestRefused {
 impl Agent {
     /// Who is logged on changed: what waited for that is looked at again, or falls due.
     pub(crate) fn sessions_changed(&mut self, draft: &mut Draft, mut users: Vec<String>) {
+        // What no machine calls a user is nobody.
+        users.retain(|user| (1..=USER_CHARS_MAX).contains(&user.chars().count()));
         users.sort();
         users.dedup();
         if self.sessions.as_ref() == Some(&users) {
@@ -233,7 +236,8 @@ pub(crate) fn announced(standing: &Standing<'_>, program: &Program) -> Option<Wa
     let user = &standing.record.user;
     // Before the shell has said who is logged on, what was announced is kept.
     let somebody = standing.somebody.unwrap_or(user.starts.is_some());
-    if user.asked || !somebody {
+    // Notice is given once for all whose turn it is.
+    if user.asked || !somebody || standing.record.has_taken_turns() {
         return None;
     }
     // A start so far away was announced by a clock that was wrong.

@@ -14,6 +14,7 @@ use crate::agent::Agent;
 use crate::maintenance::MaintenanceView;
 use crate::obligation::offered;
 use crate::saved::{Key, ObligationRecord};
+use crate::turn::Turn;
 use crate::user::latest_start;
 use crate::window::WindowsView;
 
@@ -110,6 +111,14 @@ pub struct ObligationView {
     pub since: Wall,
     /// Runs so far.
     pub attempt: u32,
+    /// The users whom the program runs for, if it runs for each who is logged on, and how far it is for
+    /// each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<Turn>,
+    /// What is on the device and replaces the package, `NAME@VERSION`, where that is why it does not
+    /// start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced_by: Option<String>,
     /// Exit code and detection contradicted each other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub disputed: Option<String>,
@@ -181,6 +190,8 @@ impl Agent {
             reason: record.reported.reason(),
             since: record.since,
             attempt: record.attempts,
+            users: record.turns.clone(),
+            replaced_by: record.replaced_by.clone(),
             disputed: record.disputed.clone(),
             mandatory: self.mandatory(record, trusted),
             latest: self
@@ -222,6 +233,8 @@ fn view_unaccounted(offer: &Offer, due: &Due, trusted: Wall) -> ObligationView {
         reason: state.reason(),
         since: trusted,
         attempt: 0,
+        users: Vec::new(),
+        replaced_by: None,
         disputed: None,
         mandatory: due.at,
         latest: None,

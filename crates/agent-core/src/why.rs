@@ -13,6 +13,7 @@ use crate::agent::Agent;
 use crate::obligation::{Standing, forbidden, offered, over_before_start};
 use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
 use crate::schedule::{Start, due_time, start};
+use crate::turn::{Stands, Turn};
 use crate::window::Admittance;
 
 /// The chain of decisions.
@@ -53,9 +54,11 @@ impl Agent {
         chain.extend(gate_link(&standing));
         chain.extend(dependency_link(standing.record));
         chain.extend(requirement_link(standing.record));
+        chain.extend(newer_link(standing.record));
         chain.push(content_link(&standing));
         chain.extend(time_link(&standing));
         chain.extend(window_link(&standing));
+        chain.extend(turn_link(standing.record));
         chain.extend(run_link(standing.record));
         chain.push(Link {
             step: "state",
@@ -194,6 +197,12 @@ fn requirement_link(record: &ObligationRecord) -> Option<Link> {
     Some(link("requirement", "not met", because))
 }
 
+fn newer_link(record: &ObligationRecord) -> Option<Link> {
+    let by = record.replaced_by.as_ref()?;
+    let because = format!("{by}, which replaces it, was installed here and is not removed");
+    Some(link("newer", "present", because))
+}
+
 fn content_link(standing: &Standing<'_>) -> Link {
     let Some(content) = standing.content else {
         return link("content", "not needed", "nothing is to be run now".to_owned());
@@ -267,6 +276,14 @@ fn window_link(standing: &Standing<'_>) -> Option<Link> {
             link("window", &verdict, format!("{}{opens}", closed.because))
         }
     })
+}
+
+/// Whom the program runs for, if it runs for each who is logged on.
+fn turn_link(record: &ObligationRecord) -> Option<Link> {
+    let served = record.turns.iter().filter(|turn| turn.stands == Stands::Served).count();
+    let said: Vec<String> = record.turns.iter().map(Turn::to_string).collect();
+    let verdict = format!("{served} of {} served", record.turns.len());
+    (!said.is_empty()).then(|| link("users", &verdict, said.join("; ")))
 }
 
 fn run_link(record: &ObligationRecord) -> Option<Link> {

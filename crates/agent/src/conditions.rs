@@ -59,7 +59,7 @@ impl Conditions {
         if !self.has_room(size, program.disk.unwrap_or(0)) {
             return Some(Waiting::Disk);
         }
-        if !program.run_as.as_ref().is_none_or(may_run_as) {
+        if !program.run_as.as_ref().is_none_or(|run_as| self.may_run_as(run_as)) {
             return Some(Waiting::RunAs);
         }
         if program.requires.link == Some(LinkCost::Unmetered) && self.is_metered() {
@@ -68,7 +68,7 @@ impl Conditions {
         if program.requires.power == Some(Power::Ac) && self.on_battery() {
             return Some(Waiting::Power);
         }
-        if !self.user_fits(program.run_when) {
+        if !self.user_fits(program) {
             return Some(Waiting::User);
         }
         let manager = program.package_manager;
@@ -111,9 +111,19 @@ impl Conditions {
         }
     }
 
-    fn user_fits(&self, run_when: RunWhen) -> bool {
+    /// Of several users one whom the machine does not know stands in nobody else's way.
+    fn may_run_as(&self, run_as: &RunAs) -> bool {
+        let may = |account| user::may_become(&account);
+        match run_as.user() {
+            Some(name) => user::find(name).is_some_and(may),
+            None => self.sessions.users().iter().all(|name| user::find(name).is_none_or(may)),
+        }
+    }
+
+    fn user_fits(&self, program: &Program) -> bool {
         let somebody = || !self.sessions.users().is_empty();
-        match run_when {
+        match program.run_when {
+            RunWhen::Any if program.runs_for_each_user() => somebody(),
             RunWhen::Any => true,
             RunWhen::UserLoggedOn => somebody(),
             RunWhen::NobodyLoggedOn => !somebody(),
@@ -127,10 +137,6 @@ impl Conditions {
         };
         self.root == Path::new("/") && locks.iter().any(|lock| is_locked(lock).unwrap_or(false))
     }
-}
-
-fn may_run_as(run_as: &RunAs) -> bool {
-    user::find(run_as.user()).is_some_and(|account| user::may_become(&account))
 }
 
 fn same_disk(one: &Path, other: &Path) -> bool {
@@ -291,6 +297,17 @@ mod tests {
         device.check(json!({"runAs": format!("user:{}", own.name)}), 0, None);
         let may = nix::unistd::geteuid().is_root();
         device.check(json!({"runAs": "root"}), 0, if may { None } else { Some(Waiting::RunAs) });
+    }
+
+    #[test]
+    fn a_program_for_each_user_waits_for_one_and_a_stranger_is_in_nobodys_way() {
+        let device = Device::new();
+        let each = json!({"runAs": "each-user"});
+        device.check(each.clone(), 0, Some(Waiting::User));
+        let own = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap();
+        let said = format!("{}\nnobody-bears-this\n", own.name);
+        fs::write(device.dir.path().join("sessions"), said).unwrap();
+        device.check(each, 0, None);
     }
 
     #[test]

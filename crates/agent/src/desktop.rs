@@ -15,7 +15,7 @@ use muster_agent_core::telling::{Announcement, Telling};
 use muster_model::clock::Wall;
 use muster_model::period::Period;
 
-use crate::sessions::Sessions;
+use crate::sessions::{RUNTIME_FOLDERS, Sessions, bus_below};
 use crate::user;
 
 /// The program that speaks D-Bus for the agent; it comes with systemd.
@@ -78,7 +78,7 @@ fn notify(sessions: &Sessions, name: &str, title: &str, text: &str) -> Result<()
     let account = user::find(name).ok_or("the machine knows no such user")?;
     let address = match sessions.bus_of(name) {
         Some(address) => address,
-        None => bus_below(Path::new("/run/user"), account.uid)?,
+        None => bus_below(Path::new(RUNTIME_FOLDERS), account.uid)?,
     };
     let mut command = Command::new(BUSCTL);
     command
@@ -119,15 +119,6 @@ fn notify(sessions: &Sessions, name: &str, title: &str, text: &str) -> Result<()
     Err(said.trim().chars().take(COMPLAINT_CHARS_MAX).collect())
 }
 
-/// The address of a user's bus, as systemd-logind makes it.
-fn bus_below(folder: &Path, uid: u32) -> Result<String, String> {
-    let socket = folder.join(uid.to_string()).join("bus");
-    match socket.exists() {
-        true => Ok(format!("unix:path={}", socket.display())),
-        false => Err(format!("there is no session bus at {}", socket.display())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,12 +150,5 @@ mod tests {
         let restart = Announcement::Restart { remaining: Duration::from_secs(60) };
         let text = "Software that was installed needs it. Save your work.";
         check(restart, "This machine restarts in 1m", text);
-    }
-
-    #[test]
-    fn without_a_bus_the_reason_names_where_it_would_be() {
-        let dir = tempfile::tempdir().unwrap();
-        let why = bus_below(dir.path(), 4242).unwrap_err();
-        assert!(why.contains("4242/bus"), "{why}");
     }
 }

@@ -63,6 +63,28 @@ pub struct RunPurpose<'a> {
     pub parameters: &'a Values,
     /// The home of the user it runs as, if that is another than the agent's.
     pub home: Option<&'a Path>,
+    /// The session that it is for, if it runs for each user who is logged on.
+    pub session: Option<&'a Session>,
+}
+
+/// What a run for a user who is logged on sees of their session.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    /// The user's name.
+    pub user: String,
+    /// The folder of what lives as long as the user is logged on, if there is one (XDG_RUNTIME_DIR).
+    pub runtime: Option<PathBuf>,
+    /// The address of the session's bus, if there is one.
+    pub bus: Option<String>,
+}
+
+impl Session {
+    fn variables(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let names = ["USER", "LOGNAME", "MUSTER_USER"].map(|name| (name, self.user.clone()));
+        let runtime = self.runtime.iter().map(|folder| ("XDG_RUNTIME_DIR", text(folder)));
+        let bus = self.bus.iter().map(|address| ("DBUS_SESSION_BUS_ADDRESS", address.clone()));
+        names.into_iter().chain(runtime).chain(bus)
+    }
 }
 
 impl Surroundings {
@@ -87,7 +109,8 @@ impl Surroundings {
             ("MUSTER_CONTENT", text(purpose.content)),
             ("MUSTER_ROOT", text(&self.root)),
         ];
-        if let Some(RunPurpose { run, attempt, result, .. }) = purpose.run {
+        if let Some(RunPurpose { run, attempt, result, session, .. }) = purpose.run {
+            variables.extend(session.into_iter().flat_map(Session::variables));
             variables.push(("MUSTER_RUN_ID", run.to_string()));
             variables.push(("MUSTER_ATTEMPT", attempt.to_string()));
             variables.push(("MUSTER_RESULT", text(result)));
@@ -180,7 +203,14 @@ mod tests {
         let result = Path::new("/data/runs/1/result");
         let parameters =
             serde_json::from_str(r#"{"mode": "a b", "n": -3, "quiet": true}"#).unwrap();
-        let run = RunPurpose { run, attempt: 2, result, parameters: &parameters, home: None };
+        let run = RunPurpose {
+            run,
+            attempt: 2,
+            result,
+            parameters: &parameters,
+            home: None,
+            session: None,
+        };
         let purpose = purpose(Some(run));
         let seen =
             Command::new("env").env_clear().envs(surroundings().variables(&purpose)).output();
@@ -209,6 +239,36 @@ mod tests {
                 "TZ=Europe/Berlin",
             ]
         );
+    }
+
+    #[test]
+    fn a_run_for_a_user_sees_the_session() {
+        let run = RunId(muster_model::digest::Digest::ZERO);
+        let mut session = Session { user: "ada".to_owned(), ..Session::default() };
+        let parameters = Values::new();
+        let result = Path::new("/data/runs/1/own/result");
+        let seen = |session: &Session| {
+            let (home, session) = (Some(Path::new("/srv/ada")), Some(session));
+            let (attempt, parameters) = (1, &parameters);
+            let run = RunPurpose { run, attempt, result, parameters, home, session };
+            let of_user = |(name, _): &(String, String)| {
+                ["HOME", "USER", "LOGNAME", "MUSTER_USER"].contains(&name.as_str())
+                    || name.starts_with("XDG")
+                    || name.starts_with("DBUS")
+            };
+            let variables = surroundings().variables(&purpose(Some(run)));
+            let of_user = variables.into_iter().filter(of_user);
+            of_user.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        let without = ["HOME=/srv/ada", "USER=ada", "LOGNAME=ada", "MUSTER_USER=ada"];
+        assert_eq!(seen(&session), without);
+        session.runtime = Some("/run/user/1000".into());
+        session.bus = Some("unix:path=/run/user/1000/bus".to_owned());
+        let with = [
+            "XDG_RUNTIME_DIR=/run/user/1000",
+            "DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/1000/bus",
+        ];
+        assert_eq!(seen(&session), [&without[..], &with[..]].concat());
     }
 
     #[test]

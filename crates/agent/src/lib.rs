@@ -59,6 +59,7 @@ mod user;
 pub mod verify;
 pub mod versions;
 
+pub use muster_agent_core::turn::Stands;
 pub use muster_agent_core::user::{Promise, Request, RequestRefused};
 
 pub use enroll::{EnrollError, EnrollOptions, Enrolled, Left, enroll, leave};

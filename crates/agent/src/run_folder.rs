@@ -79,12 +79,15 @@ pub struct RunSpec {
 }
 
 /// Whom a program runs as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunUser {
     /// The user.
     pub uid: u32,
-    /// The one group that it is in.
+    /// The user's primary group.
     pub gid: u32,
+    /// Every group that the user is in, the primary one or not.
+    #[serde(default)]
+    pub groups: Vec<u32>,
 }
 
 /// A package as its publisher calls it.

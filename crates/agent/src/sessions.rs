@@ -9,8 +9,12 @@ use std::path::{Path, PathBuf};
 use muster_host::publish::read_if_there;
 use serde::Deserialize;
 
+use crate::env::Session;
+
 /// One file for each session, as systemd-logind keeps them and sd-login(3) reads them.
 const LOGIND_SESSIONS: &str = "/run/systemd/sessions";
+/// A folder for each user who is logged on, by uid, as pam_systemd(8) makes it.
+pub(crate) const RUNTIME_FOLDERS: &str = "/run/user";
 /// A name for each user who is logged on, in a file that somebody else writes.
 const SESSION_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -26,7 +30,7 @@ pub enum Sessions {
 /// One session in a file of JSON: a name, or an object that has one.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Session {
+enum Listed {
     Name(String),
     User {
         user: String,
@@ -62,11 +66,18 @@ impl Sessions {
     /// The address of a user's session bus, if the source says one.
     pub(crate) fn bus_of(&self, name: &str) -> Option<String> {
         let Sessions::File(file) = self else { return None };
-        let sessions: Vec<Session> = serde_json::from_str(&text(file)).ok()?;
+        let sessions: Vec<Listed> = serde_json::from_str(&text(file)).ok()?;
         sessions.into_iter().find_map(|session| match session {
-            Session::User { user, bus } if user == name => bus,
+            Listed::User { user, bus } if user == name => bus,
             _ => None,
         })
+    }
+
+    /// What a program for a user who is logged on sees of the session.
+    pub(crate) fn session_of(&self, name: &str, uid: u32) -> Session {
+        let runtime = Path::new(RUNTIME_FOLDERS).join(uid.to_string());
+        let bus = self.bus_of(name).or_else(|| bus_below(Path::new(RUNTIME_FOLDERS), uid).ok());
+        Session { user: name.to_owned(), runtime: runtime.is_dir().then_some(runtime), bus }
     }
 
     /// The folder in which a change shows, and the name in it, if it is one file's.
@@ -82,12 +93,21 @@ impl Sessions {
     }
 }
 
+/// The address of a user's bus, as systemd makes it; or where it is missing.
+pub(crate) fn bus_below(folder: &Path, uid: u32) -> Result<String, String> {
+    let socket = folder.join(uid.to_string()).join("bus");
+    match socket.exists() {
+        true => Ok(format!("unix:path={}", socket.display())),
+        false => Err(format!("there is no session bus at {}", socket.display())),
+    }
+}
+
 /// Names in a session source.
 fn named(text: &str) -> Vec<String> {
     let name = |session| match session {
-        Session::Name(name) | Session::User { user: name, .. } => name,
+        Listed::Name(name) | Listed::User { user: name, .. } => name,
     };
-    match serde_json::from_str::<Vec<Session>>(text) {
+    match serde_json::from_str::<Vec<Listed>>(text) {
         Ok(sessions) => sessions.into_iter().map(name).collect(),
         Err(_) => {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -140,6 +160,13 @@ mod tests {
         assert_eq!(sessions.users(), ["ada", "lin"]);
         assert_eq!(sessions.bus_of("ada").as_deref(), Some("unix:path=/b"));
         assert_eq!(sessions.bus_of("lin"), None);
+    }
+
+    #[test]
+    fn without_a_bus_the_reason_names_where_it_would_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let why = bus_below(dir.path(), 4242).unwrap_err();
+        assert!(why.contains("4242/bus"), "{why}");
     }
 
     #[test]

@@ -250,6 +250,9 @@ pub struct OutputView {
     pub occurrence: Occurrence,
     /// Which attempt, from 1.
     pub attempt: u32,
+    /// The user whom it was for, of a program that runs for each who is logged on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// When it was last spoken of, in trusted time.
     pub at: Wall,
     /// How it stands, or how it ended.
@@ -287,6 +290,7 @@ pub fn output(data: &Path, name: &str) -> Result<Vec<OutputView>, StatusError> {
             run_id: run,
             occurrence: report.occurrence,
             attempt: report.attempt,
+            user: report.user,
             at: kept.written,
             state: report.attempt_ended.unwrap_or(report.state).to_string(),
             output: outputs::read(data, run)?,

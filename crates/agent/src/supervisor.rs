@@ -12,6 +12,7 @@
 //!   not ours: 4       stale: 3
 //! ```
 
+mod become_user;
 mod process_tree;
 mod watch;
 

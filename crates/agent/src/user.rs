@@ -1,14 +1,15 @@
 //! The users of the machine, as the system's name service knows them.
 
+use std::ffi::CString;
 use std::path::PathBuf;
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::{Gid, User, geteuid, getgrouplist};
 
 /// A user whom a program runs as.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Account {
     pub(crate) uid: u32,
-    /// The primary group: the only one that the program has.
+    /// The primary group.
     pub(crate) gid: u32,
     pub(crate) home: PathBuf,
 }
@@ -18,6 +19,14 @@ pub(crate) struct Account {
 pub(crate) fn find(name: &str) -> Option<Account> {
     let user = User::from_name(name).ok().flatten()?;
     Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw(), home: user.dir })
+}
+
+/// The groups that a program of the user called `name` is in, the primary one among them; that one alone
+/// if the name service does not say. Blocks, as [`find`] does.
+pub(crate) fn groups(name: &str, account: &Account) -> Vec<u32> {
+    let primary = Gid::from_raw(account.gid);
+    let known = CString::new(name).ok().and_then(|name| getgrouplist(&name, primary).ok());
+    known.unwrap_or_else(|| vec![primary]).into_iter().map(Gid::as_raw).collect()
 }
 
 /// Whether this process may start a program as `account`: the superuser as anybody, everybody else as
@@ -41,6 +50,15 @@ mod tests {
         let root = find("root").unwrap();
         assert_eq!((root.uid, root.gid), (0, 0));
         assert_eq!(find("nobody-bears-this-name"), None);
+    }
+
+    #[test]
+    fn a_user_is_in_the_groups_that_the_name_service_says() {
+        let root = find("root").unwrap();
+        assert!(groups("root", &root).contains(&0));
+        let stranger = Account { uid: 4242, gid: 4243, home: "/".into() };
+        assert_eq!(groups("nobody-bears-this-name", &stranger), [4243]);
+        assert_eq!(groups("no\0name", &stranger), [4243]);
     }
 
     #[test]

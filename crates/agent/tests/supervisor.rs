@@ -173,17 +173,24 @@ fn a_program_that_removes_its_own_folder_is_judged_by_how_it_ended() {
 }
 
 #[test]
-fn a_program_runs_as_the_user_it_is_to_run_as_and_in_no_group_of_the_agent() {
+fn a_program_runs_as_its_user_in_the_users_groups_and_in_no_group_of_the_agent() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: only root may become somebody else");
         return;
     }
-    let run = Run::of("echo $(id -u) $(id -g) $(id -G)");
-    let mut spec = run.folder.spec().unwrap().unwrap();
-    spec.user = Some(RunUser { uid: 65_534, gid: 65_533 });
-    spec.directory = "/".into();
-    run.folder.write_spec(&spec).unwrap();
-    assert_eq!(run.exit().output, "65534 65533 65533\n");
+    for (groups, said) in [(vec![], "65533"), (vec![65_533, 65_531], "65533 65531")] {
+        let run = Run::of("echo $(id -u) $(id -g) $(id -G); grep -h ^Cap[EP] /proc/self/status");
+        let mut spec = run.folder.spec().unwrap().unwrap();
+        spec.user = Some(RunUser { uid: 65_534, gid: 65_533, groups });
+        spec.directory = "/".into();
+        run.folder.write_spec(&spec).unwrap();
+        let output = run.exit().output;
+        let mut lines = output.lines();
+        assert_eq!(lines.next(), Some(format!("65534 65533 {said}").as_str()));
+        for line in lines {
+            assert!(line.ends_with("\t0000000000000000"), "a power of root: {line}");
+        }
+    }
 }
 
 #[test]

@@ -86,6 +86,8 @@ fn reports(
         disputed: None,
         output: String::new(),
         dependency: None,
+        user: None,
+        passed_over: String::new(),
     };
     let evidence = Evidence { rule: EvidenceKind::ExitCode, exit_code: Some(0) };
     let succeeded = Report {

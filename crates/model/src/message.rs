@@ -123,6 +123,12 @@ pub struct Report {
     /// The run was of this program, which must succeed before the advertised one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dependency: Option<Dependency>,
+    /// The run was for this user, of a program that runs for each who is logged on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The users who had logged off before their turn, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub passed_over: String,
 }
 
 /// The n-th time of one assignment: an index, never a time. Written `first#1`.
@@ -304,6 +310,7 @@ impl Report {
             State::NotApplicable { .. } => (10_018, Warning),
             other => match other.word() {
                 Word::Accepted if self.dependency.is_some() => (11_022, Info),
+                Word::Accepted if self.user.is_some() => (11_023, Info),
                 Word::Accepted => (10_002, Info),
                 Word::Running => (10_005, Info),
                 Word::Failed => (10_006, Error),
@@ -324,14 +331,18 @@ impl Report {
         };
         let severity = if self.disputed.is_some() { Warning.max(severity) } else { severity };
         let mut text = self.state.to_string();
+        let user = self.user.as_ref().map(|user| format!(" for {user}")).unwrap_or_default();
         text = match (&self.attempt_ended, &self.dependency) {
             (Some(ended), Some(dependency)) => {
-                format!("{dependency}, which goes before, ended {ended}; {text}")
+                format!("{dependency}, which goes before, ended {ended}{user}; {text}")
             }
-            (Some(ended), None) => format!("attempt {} ended {ended}; {text}", self.attempt),
-            (None, Some(dependency)) => format!("{text}: {dependency}, which goes before"),
-            (None, None) => text,
+            (Some(ended), None) => format!("attempt {}{user} ended {ended}; {text}", self.attempt),
+            (None, Some(dependency)) => format!("{text}{user}: {dependency}, which goes before"),
+            (None, None) => format!("{text}{user}"),
         };
+        if !self.passed_over.is_empty() {
+            text = format!("{text}, logged off before their turn: {}", self.passed_over);
+        }
         if let Some(why) = &self.disputed {
             text = format!("{text}, disputed: {why}");
         }
@@ -342,7 +353,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Failure, Rule};
+    use crate::state::{Evidence, Failure, Rule};
 
     fn report(state: State) -> Report {
         Report {
@@ -357,7 +368,29 @@ mod tests {
             disputed: None,
             output: String::new(),
             dependency: None,
+            user: None,
+            passed_over: String::new(),
         }
+    }
+
+    #[test]
+    fn a_run_for_a_user_names_the_user_and_the_end_names_who_had_left() {
+        let check = |report: &Report, code: u16, text: &str| {
+            let status = report.status();
+            assert_eq!((status.code, status.text.as_str()), (code, text));
+        };
+        let success = |rule, exit_code| State::Succeeded { evidence: Evidence { rule, exit_code } };
+        let mut of_ada = report(State::Running { attempt: 1 });
+        of_ada.user = Some("ada".to_owned());
+        check(&of_ada, 10_005, "running(attempt 1) for ada");
+        of_ada.state = State::Accepted;
+        of_ada.attempt_ended = Some(success(EvidenceKind::ExitCode, Some(0)));
+        check(&of_ada, 11_023, "attempt 1 for ada ended succeeded(exit-code); accepted");
+        of_ada.state = success(EvidenceKind::UsersLeft, None);
+        of_ada.passed_over = "bo, cy".to_owned();
+        let text = "attempt 1 for ada ended succeeded(exit-code); succeeded(users-left), \
+                    logged off before their turn: bo, cy";
+        check(&of_ada, 10_008, text);
     }
 
     #[test]

@@ -361,6 +361,7 @@ impl Program {
         checks.range(&field("successCodes"), "codes", self.success_codes.len(), 1, 256);
         self.check_codes(at, checks);
         self.check_demands(at, checks);
+        self.check_users(at, has_detection, checks);
         checks.that(
             !(self.rerun == Rerun::IfNotDetected
                 && self.attempts.is_some_and(|n| n > 1)

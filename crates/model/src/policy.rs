@@ -13,6 +13,7 @@ use crate::id::{AdvertisementId, DeviceId, EpochId};
 use crate::message::Occurrence;
 use crate::name::Name;
 use crate::notice::Notice;
+use crate::package::Achieves;
 use crate::parameter::Values;
 use crate::period::Period;
 use crate::program::Dependency;
@@ -136,6 +137,12 @@ pub struct Offer {
     /// any more. `NAME@VERSION`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded: Option<String>,
+    /// What the program achieves.
+    #[serde(default, skip_serializing_if = "Achieves::is_present")]
+    pub achieves: Achieves,
+    /// The names of the packages that this one replaces: where it was installed, they are not any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub supersedes: Vec<Name>,
     /// What whoever is logged on is given before a mandatory start, instead of what the program says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notice: Option<Notice>,

@@ -256,6 +256,8 @@ reasons! {
         Parameter = "parameter",
         /// The agent took the release up, and went back to the version before.
         Returned = "returned",
+        /// The run for one of the users who were logged on did not end well.
+        EachUser = "each-user",
     }
 
     /// How success is known.
@@ -276,6 +278,10 @@ reasons! {
         AlreadyRan = "already-ran",
         /// The agent runs as that release and has reached its site.
         ReachedSite = "reached-site",
+        /// It ran well for each user who was logged on when it started.
+        EachUser = "each-user",
+        /// The same, but for users who logged off before their turn.
+        UsersLeft = "users-left",
     }
 
     /// What cut a run short.

@@ -73,3 +73,8 @@ pub(crate) fn time(time: Option<muster_model::clock::Wall>) -> String {
 pub(crate) fn dash<T: std::fmt::Display>(value: Option<T>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
+
+/// Whom a run was for, behind its attempt; nothing if it was for nobody in particular.
+pub(crate) fn for_user(user: Option<&str>) -> String {
+    user.map(|user| format!(" for {user}")).unwrap_or_default()
+}

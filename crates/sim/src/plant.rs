@@ -83,6 +83,8 @@ plants! {
     TombstonesUncounted => "tombstones-uncounted",
     /// In a full outbox outcomes give way like everything else, and are told when there is room again.
     OutcomesGiveWay => "outcomes-give-way",
+    /// Whom a program has run for already is forgotten when the agent starts again.
+    TurnsForgotten => "turns-forgotten",
     /// The site takes what does not follow what it has.
     HolesTaken => "holes-taken",
     /// The site takes once more what it has already.
@@ -128,6 +130,7 @@ pub(crate) fn plant_agent(core: &Core, agent: &mut Agent) {
     planted.wall_clock_trusted = is(Plant::WallClockTrusted);
     planted.tombstones_uncounted = is(Plant::TombstonesUncounted);
     planted.outcomes_give_way = is(Plant::OutcomesGiveWay);
+    planted.turns_forgotten = is(Plant::TurnsForgotten);
     planted.send_cycle_of_a_day = is(Plant::SendCycleOfADay);
     planted.upgrade_waits_for_ever = is(Plant::UpgradeWaitsForEver);
 }

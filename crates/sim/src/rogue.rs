@@ -153,6 +153,8 @@ impl Rogue {
             attempt_ended: None,
             disputed: None,
             dependency: None,
+            user: None,
+            passed_over: String::new(),
             output: String::new(),
         })
     }

@@ -5,9 +5,9 @@
 use muster_model::advertisement::PackageRef;
 use muster_model::digest::Digest;
 use muster_model::name::Name;
-use muster_model::package::{Achieves, AfterRunning, Detection, Program};
+use muster_model::package::{Achieves, AfterRunning, Detection, Program, RunWhen};
 use muster_model::policy::PinnedPackage;
-use muster_model::program::Dependency;
+use muster_model::program::{Dependency, RunAs};
 use muster_model::settings::Settings;
 use muster_model::state::Rule;
 
@@ -151,6 +151,8 @@ pub(crate) struct Scenario {
     pub admin_every: u64,
     /// Collections are given windows and freezes, and some advertisements are emergencies.
     pub windows: bool,
+    /// Several people log on to a device, and a program runs for each of them.
+    pub for_each_user: bool,
 }
 
 impl Scenario {
@@ -201,6 +203,7 @@ impl Scenario {
             persons_every: busy / dice.between(2, 12),
             admin_every: busy / dice.between(10, 40),
             windows: dice.per_mille(400),
+            for_each_user: false,
         };
         if kind == Kind::Offline {
             scenario.software[offline::CHORE] = offline::chore(dice);
@@ -220,6 +223,13 @@ impl Scenario {
             && let Some(newest) = scenario.software.last_mut()
         {
             newest.supersedes = vec![known_name("software-1")];
+        }
+        // In some worlds several people log on, and one program runs for each of them.
+        if kind == Kind::Chaos && devices % 5 == 1 {
+            scenario.for_each_user = true;
+            if let Some(one) = scenario.software.get_mut(1) {
+                one.run_for_each_user();
+            }
         }
         // In some the software is removed where it is no longer advertised.
         if devices % 4 == 1 {
@@ -349,6 +359,22 @@ impl Software {
             detection,
             detection_error_per_mille: if dice.per_mille(150) { 300 } else { 0 },
         }
+    }
+
+    /// Makes its program one that runs for each user, and takes off what contradicts that.
+    fn run_for_each_user(&mut self) {
+        self.program.run_as = Some(RunAs::EachUser);
+        self.program.after_running = AfterRunning::None;
+        self.program.restart_codes.clear();
+        if self.program.run_when == RunWhen::NobodyLoggedOn {
+            self.program.run_when = RunWhen::Any;
+        }
+        if self.detection.is_some() {
+            self.program.achieves = Achieves::Nothing;
+        }
+        let restarts = [Deed::WantsRestart, Deed::Restarts, Deed::WorksAndRestarts];
+        self.endings.retain(|deed| !restarts.contains(deed));
+        self.endings.push(Deed::Works);
     }
 
     /// Whether the goal of the advertised program is that the software is there.

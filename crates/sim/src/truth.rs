@@ -30,6 +30,8 @@ pub(crate) struct Execution {
     pub run: RunId,
     /// As which attempt.
     pub attempt: u32,
+    /// For whom, of a program that runs for each user.
+    pub user: Option<String>,
     /// What its program allows.
     pub rerun: Rerun,
     /// Of which package.

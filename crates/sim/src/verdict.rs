@@ -133,11 +133,13 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
     verify(core, &site.store);
 }
 
-/// Whether another program goes before the one that is advertised.
+/// Whether another program goes before the one that is advertised, or it runs for several users.
 fn is_of_several(core: &Core, store: &Store, key: &Key) -> bool {
     let advertised = store.advertisements.get(&key.advertisement);
     let software = advertised.and_then(|one| core.scenario.software.get(one.software));
-    software.is_some_and(|software| software.program.depends_on.is_some())
+    software.is_some_and(|software| {
+        software.program.depends_on.is_some() || software.program.runs_for_each_user()
+    })
 }
 
 /// Whether a restored site cannot hear of it any more: of a rule's old occurrences that have ended, a
@@ -199,6 +201,11 @@ fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
         State::Failed { code } if code.rule == Rule::Signal => {
             ended(&|ending| matches!(ending, Ending::Signalled { .. }))
         }
+        State::Succeeded { evidence }
+            if matches!(evidence.rule, EvidenceKind::EachUser | EvidenceKind::UsersLeft) =>
+        {
+            each_was_served(done)
+        }
         State::TimedOut => ended(&|ending| *ending == Ending::TimedOut),
         State::Interrupted { cause } if *cause != Interruption::Stopped => {
             // An exit record is an outcome: what has one was not interrupted.
@@ -213,6 +220,18 @@ fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
         _ => true,
     };
     if backed { None } else { Some(format!("its executions are {done:?}")) }
+}
+
+/// Whether the newest run for each user of the package that ran last ended well, as far as anybody knows.
+fn each_was_served(done: &[&Execution]) -> bool {
+    let Some(last) = done.last() else { return false };
+    let of_it = || done.iter().filter(|one| one.manifest == last.manifest && one.user.is_some());
+    of_it().all(|one| {
+        let newest = of_it().rfind(|other| other.user == one.user);
+        newest
+            .and_then(|one| one.ended.as_ref())
+            .is_none_or(|ended| *ended == Ending::Exited { code: 0 })
+    })
 }
 
 /// The site's own check of a live database finds nothing either.

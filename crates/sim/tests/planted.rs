@@ -61,6 +61,7 @@ planted! {
     full_disk_unnoticed_is_found => FullDiskUnnoticed,
     tombstones_uncounted_is_found => TombstonesUncounted,
     outcomes_give_way_is_found => OutcomesGiveWay,
+    turns_forgotten_is_found => TurnsForgotten,
     holes_taken_is_found => HolesTaken,
     duplicates_taken_is_found => DuplicatesTaken,
     forks_unseen_is_found => ForksUnseen,

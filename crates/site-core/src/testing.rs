@@ -131,6 +131,8 @@ pub(crate) fn report(state: State) -> Report {
         disputed: None,
         output: String::new(),
         dependency: None,
+        user: None,
+        passed_over: String::new(),
     }
 }
 

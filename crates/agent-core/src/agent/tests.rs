@@ -101,7 +101,7 @@ fn user_news(a: u8, n: u16) -> Input {
             let until = Wall(NOON.0 + i64::from(n) * 1_000);
             Input::Asked(Request::Defer { advertisement, until })
         }
-        _ => Input::Sessions((0..n / 16 % 3).map(|user| user.to_string()).collect()),
+        _ => Input::Sessions((0..n / 16 % 4).map(|user| user.to_string()).collect()),
     }
 }
 
@@ -135,6 +135,9 @@ impl World {
                 if goes_before {
                     more["dependsOn"] = json!({"package": "hello@1", "program": "install"});
                 }
+                if id == 2 && n.is_multiple_of(4) {
+                    more["runAs"] = json!("each-user");
+                }
                 if n.is_multiple_of(9) {
                     more["requirements"] = json!("device.memoryMiB >= 2");
                 }
@@ -144,6 +147,9 @@ impl World {
                     offer.dependencies = vec![PinnedProgram { package, program }];
                 }
                 offer.revision = 1 + u32::from(n % 3);
+                if id == 3 && n.is_multiple_of(2) {
+                    offer.supersedes = vec![offer.package.name.clone()];
+                }
                 offer.stopped = if n.is_multiple_of(7) { order(n.is_multiple_of(2)) } else { None };
                 offer.revoked = if n.is_multiple_of(31) { order(false) } else { None };
                 offer.expires =
@@ -414,7 +420,7 @@ fn random_lives_reach_the_rare_branches() {
             state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as u32
     };
-    for life in 0..300 {
+    for life in 0..900 {
         let events: Vec<Event> =
             (0..100).map(|_| (next() as u8 % KINDS, next() as u8, next() as u16)).collect();
         let mut identity = identity();
@@ -430,13 +436,15 @@ fn random_lives_reach_the_rare_branches() {
             fired = fired.and(world.agent.fired());
         }
     }
-    // These need a setting, a full outbox, a month of silence, a site that was rolled back further, restarts that
-    // fail or repeat more than in a random life, or a release of the agent; each has a test of its own.
+    // These need a setting, a full outbox, a month of silence, a site that was rolled back further, restarts
+    // that fail or repeat more than in a random life, users who leave in time, or a release of the agent;
+    // each has a test of its own.
     let elsewhere = [
         Branch::BootGrace,
         Branch::OutboxFull,
         Branch::GaveWay,
         Branch::ToldLater,
+        Branch::PassedOver,
         Branch::StalePolicy,
         Branch::Forgotten,
         Branch::Restated,

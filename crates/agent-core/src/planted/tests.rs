@@ -43,6 +43,29 @@ fn a_sequence_is_given_twice() {
 }
 
 #[test]
+fn a_user_has_a_second_turn() {
+    let mut world = World::new();
+    world.give(Input::Sessions(vec!["ada".into(), "bo".into()]));
+    world.answers.endless = true;
+    let more = serde_json::json!({"runAs": "each-user", "rerun": "always"});
+    let offer = world.package(1, program(more), false);
+    world.offer(vec![offer]);
+    world.see(RunEvidence::Exited(exited(0)));
+    world.lawless = true;
+    let mut agent = crate::agent::Agent::restore(&world.identity, world.journal.saved.clone());
+    agent.planted.turns_forgotten = true;
+    world.agent = agent;
+    world.start();
+    world.give(Input::Sessions(vec!["ada".into()]));
+    world.see(RunEvidence::Exited(exited(0)));
+    let users = world.done.iter().filter_map(|effect| match effect {
+        Effect::Arm(launch) => launch.user.clone(),
+        _ => None,
+    });
+    assert_eq!(users.collect::<Vec<_>>(), ["ada", "bo", "ada"]);
+}
+
+#[test]
 fn a_strangers_receipt_relieves() {
     let mut world = planted(Planted { receipt_of_anyone_relieves: true, ..Planted::default() });
     let batch = world.done.iter().find_map(|effect| match effect {

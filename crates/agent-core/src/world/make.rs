@@ -107,6 +107,8 @@ pub(crate) fn found_run(offer: &Offer, manifested: &Manifested, evidence: RunEvi
         parameters: Values::default(),
         dependency: false,
         dependencies: Vec::new(),
+        user: None,
+        turns: Vec::new(),
     };
     FoundRun { launch, evidence }
 }
@@ -142,6 +144,8 @@ impl World {
             revoked: None,
             conflict: None,
             superseded: None,
+            achieves: Default::default(),
+            supersedes: Vec::new(),
             notice: None,
             dependencies: Vec::new(),
             parameters: Default::default(),

@@ -102,12 +102,12 @@ impl Setup {
         folder.slim().map_err(Unprepared::Clear)?;
         self.unpack(&launch.package, folder.join("content")).await?;
         publish::create_private_dir(&folder.join("tmp")).map_err(RunFolderError::from)?;
-        let account = account_of(launch).await?;
-        if let Some(account) = account.clone() {
-            self.hand_over(&folder, account).await?;
+        let whom = whom(launch).await?;
+        if let Some(another) = whom.as_ref().filter(|whom| whom.is_another()) {
+            self.hand_over(&folder, another.account.clone()).await?;
         }
         folder.write_intent(launch)?;
-        folder.write_spec(&self.spec(launch, &folder, account.as_ref()))?;
+        folder.write_spec(&self.spec(launch, &folder, whom.as_ref()))?;
         folder.raise_launch(&held, launch.launch)?;
         Ok(held)
     }
@@ -126,9 +126,12 @@ impl Setup {
         given.await.map_err(io::Error::other).flatten().map_err(Unprepared::HandOver)
     }
 
-    fn spec(&self, launch: &Launch, folder: &RunFolder, account: Option<&Account>) -> RunSpec {
+    fn spec(&self, launch: &Launch, folder: &RunFolder, whom: Option<&Whom>) -> RunSpec {
         let (content, tmp) = (folder.join("content"), folder.join("tmp"));
-        let result = match account {
+        let another = whom.filter(|whom| whom.is_another());
+        let session = whom.filter(|_| launch.user.is_some());
+        let session = session.map(|whom| self.sessions.session_of(&whom.name, whom.account.uid));
+        let result = match another {
             Some(_) => folder.join(OWN_DIR).join("result"),
             None => folder.join("result"),
         };
@@ -143,7 +146,8 @@ impl Setup {
                 attempt,
                 result: &result,
                 parameters: &launch.parameters,
-                home: account.map(|account| account.home.as_path()),
+                home: another.map(|whom| whom.account.home.as_path()),
+                session: session.as_ref(),
             }),
         };
         let milliseconds =
@@ -161,7 +165,7 @@ impl Setup {
             result,
             run_file: self.data.join("run").join(format!("run-{run}.json")),
             start_by: launch.start_by,
-            user: account.map(|account| RunUser { uid: account.uid, gid: account.gid }),
+            user: another.map(Whom::run_user),
             product: Some(Product {
                 name: launch.package.name.to_string(),
                 version: launch.package.version.clone(),
@@ -170,15 +174,41 @@ impl Setup {
     }
 }
 
-/// Whom the program runs as, if that is another user than the agent's.
-async fn account_of(launch: &Launch) -> Result<Option<Account>, Unprepared> {
-    let Some(name) = launch.program.run_as.as_ref().map(|run_as| run_as.user().to_owned()) else {
+/// Whom a program runs as.
+struct Whom {
+    name: String,
+    account: Account,
+    groups: Vec<u32>,
+}
+
+impl Whom {
+    /// The user called `name`, if the machine knows one whom the agent may become. Blocks.
+    fn find(name: String) -> Option<Self> {
+        let account = user::find(&name).filter(user::may_become)?;
+        let groups = user::groups(&name, &account);
+        Some(Self { name, account, groups })
+    }
+
+    /// Whether it is another user than the agent's.
+    fn is_another(&self) -> bool {
+        user::is_another(&self.account)
+    }
+
+    fn run_user(&self) -> RunUser {
+        RunUser { uid: self.account.uid, gid: self.account.gid, groups: self.groups.clone() }
+    }
+}
+
+/// Whom the program runs as: the user whose turn it is, or the one that it names; `None`: as the agent
+/// does.
+async fn whom(launch: &Launch) -> Result<Option<Whom>, Unprepared> {
+    let named = || launch.program.run_as.as_ref().and_then(|run_as| run_as.user());
+    let Some(name) = launch.user.as_deref().or_else(named).map(str::to_owned) else {
         return Ok(None);
     };
     let wanted = name.clone();
-    let known = tokio::task::spawn_blocking(move || user::find(&wanted).filter(user::may_become));
-    let account = known.await.ok().flatten().ok_or(Unprepared::NoUser(name))?;
-    Ok(user::is_another(&account).then_some(account))
+    let known = tokio::task::spawn_blocking(move || Whom::find(wanted)).await.ok().flatten();
+    known.ok_or(Unprepared::NoUser(name)).map(Some)
 }
 
 async fn tell(mailbox: &Mailbox, launch: &Launch, unprepared: Unprepared) {
@@ -199,7 +229,8 @@ async fn tell(mailbox: &Mailbox, launch: &Launch, unprepared: Unprepared) {
         Unprepared::Folder(error) if error.is_disk_full() => Some(Waiting::Disk),
         Unprepared::Unpack(UnpackError::Disk { .. }) => Some(Waiting::Disk),
         Unprepared::Unpack(UnpackError::Unavailable { .. }) => Some(Waiting::Content),
-        Unprepared::NoUser(_) => Some(Waiting::RunAs),
+        // Of several users one who is not there is no reason to wait for the others.
+        Unprepared::NoUser(_) if launch.user.is_none() => Some(Waiting::RunAs),
         _ => None,
     };
     mailbox.put(Input::ArmFailed { run, wait, why }).await;

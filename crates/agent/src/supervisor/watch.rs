@@ -24,7 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
-use super::process_tree;
+use super::{become_user, process_tree};
 use crate::output::Output;
 use crate::run_folder::{RunFolder, RunFolderError, RunSpec};
 
@@ -93,10 +93,6 @@ impl Program {
             .stdin(Stdio::null())
             .stdout(writer.try_clone().map_err(RunFolderError::Prepare)?)
             .stderr(writer);
-        if let Some(user) = spec.user {
-            // Drops every other group; the working directory is entered as that user.
-            command.uid(user.uid).gid(user.gid);
-        }
         let children = caught(&[SIGCHLD]).map_err(RunFolderError::Prepare)?;
         let orders = caught(&[SIGTERM, SIGINT]).map_err(RunFolderError::Prepare)?;
         Ok(Self { command, output: reader, children, orders })
@@ -104,7 +100,11 @@ impl Program {
 
     /// Starts the program and waits until nothing of it is left.
     pub(super) fn run(mut self, spec: &RunSpec, folder: &RunFolder) -> Ended {
-        let child = match self.command.spawn() {
+        let spawned = match &spec.user {
+            Some(user) => become_user::spawn(&mut self.command, user),
+            None => self.command.spawn(),
+        };
+        let child = match spawned {
             Ok(child) => child,
             Err(error) => return not_started(spec, &error),
         };

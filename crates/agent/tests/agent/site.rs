@@ -222,6 +222,8 @@ impl Site {
             revoked: None,
             conflict: None,
             superseded: None,
+            achieves: Default::default(),
+            supersedes: Vec::new(),
             dependencies: Vec::new(),
             parameters: Default::default(),
         });

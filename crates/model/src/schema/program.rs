@@ -76,9 +76,9 @@ pub(super) fn program() -> Value {
             "requires": requires(),
             "disabled": {"type": "boolean"},
             "runAs": maybe(json!({
-                "description": "`root` or `user:NAME`.",
+                "description": "`root`, `user:NAME` or `each-user`, for each who is logged on.",
                 "type": "string",
-                "pattern": "^(root|user:.+)$",
+                "pattern": "^(root|each-user|user:.+)$",
             })),
             "dependsOn": maybe(dependency()),
             "parameters": {

@@ -61,6 +61,7 @@ fn what_apply_takes_the_schema_takes() {
         "achieves": "nothing", "platform": "windows", "runWhen": "nobody-logged-on", "disk": 4096,
         "packageManager": "dpkg",
     })));
+    good(program(json!({"runAs": "each-user"})));
     good(program(json!({
         "notice": {"countdown": "5m", "deferUntil": "2d"}, "startIn": "bin", "grace": "30s", "requirements": "device.memory >= 4096", "disabled": true,
         "requires": {"power": "ac", "link": "unmetered"}, "runAs": "user:ada",

@@ -9,7 +9,7 @@ use muster_model::api::Page;
 use super::login::read_token;
 use crate::args::{AgentCommand, Enroll, Output};
 use crate::error::{Outcome, Tried};
-use crate::print::{answer, out, say, table, time};
+use crate::print::{answer, for_user, out, say, table, time};
 
 /// Every `agent` command.
 pub(crate) fn command(command: AgentCommand) -> Outcome {
@@ -92,7 +92,11 @@ fn printed(data: &Path, name: &str, all: bool, output: Output) -> Outcome {
     answer(output, &Page { items, next: None }, |page| {
         for item in &page.items {
             if all {
-                out(format!("--- {} attempt {}: {}", item.occurrence, item.attempt, item.state));
+                let user = for_user(item.user.as_deref());
+                out(format!(
+                    "--- {} attempt {}{user}: {}",
+                    item.occurrence, item.attempt, item.state
+                ));
             }
             out(item.output.as_deref().unwrap_or("").trim_end_matches('\n'));
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::api::{Api, Query};
 use crate::args;
 use crate::error::{Failure, Outcome};
-use crate::print::{answer, out};
+use crate::print::{answer, for_user, out};
 
 /// What one run printed.
 #[derive(Debug, Serialize)]
@@ -23,6 +23,9 @@ struct RunOutput {
     /// The program that ran, where it was one that goes before the advertised one.
     #[serde(skip_serializing_if = "Option::is_none")]
     dependency: Option<Dependency>,
+    /// The user whom it was for, of a program that runs for each who is logged on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
     /// How it ended.
     ended: String,
     /// When the device said so, in its trusted time.
@@ -51,7 +54,9 @@ pub(crate) async fn logs(api: &Api, args: args::Logs) -> Outcome {
     answer(args.format.output, &Page { items, next: None }, |page| {
         for item in &page.items {
             if args.all {
-                out(format!("--- {} attempt {}: {}", item.occurrence, item.attempt, item.ended));
+                let user = for_user(item.user.as_deref());
+                let RunOutput { occurrence, attempt, ended, .. } = item;
+                out(format!("--- {occurrence} attempt {attempt}{user}: {ended}"));
             }
             out(item.output.trim_end_matches('\n'));
         }
@@ -62,7 +67,8 @@ pub(crate) async fn logs(api: &Api, args: args::Logs) -> Outcome {
 fn run_output(view: MessageView) -> Option<RunOutput> {
     let message: Message = serde_json::from_value(view.body).ok()?;
     let Body::Obligation(report) = message.body else { return None };
-    let Report { run, occurrence, attempt, dependency, state, attempt_ended, output, .. } = report;
+    let Report { run, occurrence, attempt, dependency, user, state, .. } = report;
+    let Report { attempt_ended, output, .. } = report;
     let ended = attempt_ended.unwrap_or(state);
     let over = ended.word().is_terminal() || !output.is_empty();
     Some(RunOutput {
@@ -70,6 +76,7 @@ fn run_output(view: MessageView) -> Option<RunOutput> {
         occurrence,
         attempt,
         dependency,
+        user,
         ended: ended.to_string(),
         at: view.trusted,
         output,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use muster_agent::status::{self, SoftwareRow};
-use muster_agent::{Promise, Request, requests};
+use muster_agent::{Promise, Request, Stands, requests};
 use muster_model::api::Page;
 use muster_model::id::AdvertisementId;
 use muster_model::period::Period;
@@ -42,7 +42,7 @@ fn list(data: &Path, output: Output) -> Outcome {
                 row.program.clone(),
                 row.occurrence.to_string(),
                 row.state.to_string(),
-                dash(row.reason.as_ref()),
+                reason(row),
                 dash(row.mandatory),
                 time(row.latest),
                 row.attempt.to_string(),
@@ -63,6 +63,15 @@ fn list(data: &Path, output: Output) -> Outcome {
         ];
         table(&head, rows);
     })
+}
+
+/// The rest of a state; of a program that runs for each user, and has not ended, how many it has run for.
+fn reason(row: &SoftwareRow) -> String {
+    let served = row.users.iter().filter(|turn| turn.stands == Stands::Served).count();
+    let users = (!row.users.is_empty() && !row.state.is_terminal())
+        .then(|| format!("{served} of {} users served", row.users.len()));
+    let said: Vec<String> = row.reason.iter().cloned().chain(users).collect();
+    dash((!said.is_empty()).then(|| said.join("; ")))
 }
 
 /// Starts what is advertised under `name`, and waits for its end if somebody wants that.

@@ -284,7 +284,7 @@ fn a_program_starts_in_its_folder_and_runs_as_its_user() {
     assert!(printed.contains("Permission denied"), "the agent's folder stays closed: {printed}");
 }
 
-fn nix_is_root() -> bool {
+pub(crate) fn nix_is_root() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     status.lines().any(|line| line.starts_with("Uid:\t0\t"))
 }

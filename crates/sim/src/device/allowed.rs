@@ -1,6 +1,7 @@
 //! What must not start or be executed again, judged from the side: by the policy that is durable on the device, and by when
 //! the world knows that the device last heard its site.
 
+use muster_agent_core::input::Ending;
 use muster_agent_core::step::Launch;
 use muster_model::advertisement::OfflineFor;
 use muster_model::digest::Digest;
@@ -9,6 +10,7 @@ use muster_model::package::Program;
 use super::Device;
 use super::hazard::is_copied;
 use crate::core::Core;
+use crate::truth::Execution;
 
 impl Device {
     /// Nothing is armed that the policy at hand does not offer, that somebody ordered to hold still, or
@@ -53,8 +55,14 @@ impl Device {
         let destroyed = core.truth.destroyed.contains(&(self.index, newest.key.clone()));
         // An edit may move an obligation to another package: that one was not executed before.
         let same = core.truth.of_obligation(self.index, &newest.key);
-        let same = same.filter(|one| one.manifest == newest.manifest);
-        let before = same.filter(|one| !one.idle).count();
+        let is_same = |one: &&Execution| one.manifest == newest.manifest && one.user == newest.user;
+        let same: Vec<&Execution> = same.filter(is_same).collect();
+        let before = same.iter().filter(|one| !one.idle).count();
+        let served = same.iter().any(|one| one.ended == Some(Ending::Exited { code: 0 }));
+        if newest.user.is_some() && served && !destroyed {
+            let found = format!("{}: {:?} once more", self.name, newest.user);
+            core.violated("each user is served once", found);
+        }
         if newest.rerun == muster_model::package::Rerun::Never && before > 1 && !destroyed {
             let found = format!("{}: {:?} is executed again", self.name, newest.key.occurrence);
             core.violated("`never` is executed at most once", found);

@@ -26,11 +26,30 @@ impl Device {
     }
 
     fn log_on_or_off(&mut self, core: &mut Core) {
+        if core.scenario.for_each_user {
+            return self.one_of_several(core);
+        }
         match self.users.pop() {
             Some(user) => core.note(self.node(), format_args!("{user} logs off")),
             None => {
                 self.users.push("ada".to_owned());
                 core.note(self.node(), format_args!("ada logs on"));
+            }
+        }
+        self.tell_sessions(core);
+    }
+
+    /// One of several people logs on, or off.
+    fn one_of_several(&mut self, core: &mut Core) {
+        let who = (*core.dice.pick(&["ada", "bo", "cy"]).unwrap_or(&"ada")).to_owned();
+        match self.users.iter().position(|user| *user == who) {
+            Some(at) => {
+                self.users.remove(at);
+                core.note(self.node(), format_args!("{who} logs off"));
+            }
+            None => {
+                core.note(self.node(), format_args!("{who} logs on"));
+                self.users.push(who);
             }
         }
         self.tell_sessions(core);
@@ -74,6 +93,10 @@ impl Device {
 
     /// Nothing is launched for which somebody must, or must not, be logged on.
     pub(super) fn check_run_when(&self, core: &mut Core, launch: &Launch) {
+        if launch.user.as_ref().is_some_and(|user| !self.users.contains(user)) {
+            let found = format!("{}: {:?} is not logged on", self.name, launch.user);
+            core.violated("no launch for who is not there", found);
+        }
         let run_when = launch.program.run_when;
         if run_when == RunWhen::Any {
             return;

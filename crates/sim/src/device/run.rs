@@ -50,6 +50,7 @@ pub(super) struct Supervisor {
     key: Key,
     launch: u32,
     attempt: u32,
+    user: Option<String>,
     program: Program,
     manifest: muster_model::digest::Digest,
     /// The program that runs, and how it will end.
@@ -157,6 +158,7 @@ impl Device {
                 key: launch.key,
                 launch: launch.launch,
                 attempt: launch.attempt,
+                user: launch.user,
                 program: launch.program,
                 manifest: launch.package.manifest,
                 running: None,
@@ -457,6 +459,7 @@ impl Device {
             _ => Ending::Exited { code: 3 },
         };
         let (key, run, attempt, rerun) = (one.key.clone(), one.run, one.attempt, one.program.rerun);
+        let user = one.user.clone();
         let program = one.program.clone();
         one.running = Some((deed, ending));
         one.execution = Some(core.truth.executions.len());
@@ -469,7 +472,7 @@ impl Device {
         let idle = deed == Deed::FindsLockHeld;
         let (cut, at) = (false, core.now());
         let execution =
-            Execution { device, key, run, attempt, rerun, manifest, idle, cut, ended, at };
+            Execution { device, key, run, attempt, user, rerun, manifest, idle, cut, ended, at };
         core.truth.executions.push(execution);
         self.check_execution(core);
         self.check_removal(core);

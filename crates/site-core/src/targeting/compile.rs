@@ -153,6 +153,8 @@ pub fn compile(
             revoked: one.revoked.clone(),
             conflict: conflicts.get(&one.advertisement).cloned(),
             superseded: superseded.get(&one.advertisement).cloned(),
+            achieves: one.achieves,
+            supersedes: one.supersedes.clone(),
             notice: one.notice,
             dependencies: one.dependencies.clone(),
             parameters: one.parameters.clone(),

@@ -281,6 +281,8 @@ pub(crate) fn report(advertisement: u128, called: &str, state: State) -> Report 
         disputed: None,
         output: String::new(),
         dependency: None,
+        user: None,
+        passed_over: String::new(),
     }
 }
 

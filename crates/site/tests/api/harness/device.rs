@@ -189,6 +189,8 @@ impl Device {
             disputed: None,
             output: String::new(),
             dependency: None,
+            user: None,
+            passed_over: String::new(),
         }));
     }
 
