@@ -33,11 +33,7 @@ def cut(number, dice):
         site.package(name, {"go.sh": NOTE + script}, program, None if never else f"test -e {goal}")
         site.advertise(name, device.name)
         moment = dice.uniform(0, CUT_MOST)
-        time.sleep(moment)
-        told = site.stands(name)["state"]
-        device.cut_power()
-        device.power_on()
-        device.await_boot()
+        told = cut_after(moment, site, device, name)
         row = site.await_state(name, "succeeded", "failed", "interrupted", "timed-out")
         truth = device.truth()
         judge(never, row, truth)
@@ -47,6 +43,16 @@ def cut(number, dice):
         return f"{said}, executed {truth.count('started')} times"
 
     return scenario
+
+
+def cut_after(moment, site, device, name):
+    """Takes the machine's power away so long after the advertisement, and gives it back; where that stood."""
+    time.sleep(moment)
+    told = site.stands(name)["state"]
+    device.cut_power()
+    device.power_on()
+    device.await_boot()
+    return told
 
 
 def judge(never, row, truth):
@@ -73,8 +79,13 @@ def outcomes_once(site, name):
 
 def scenarios(count):
     """`count` cuts, the same ones for the same seed."""
+    return drawn("power", cut, count)
+
+
+def drawn(track, one, count):
+    """`count` cuts of a track, at moments that the seed decides."""
     seed = int(os.environ.get("MUSTER_LAB_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"power: MUSTER_LAB_SEED={seed}", flush=True)
+    print(f"{track}: MUSTER_LAB_SEED={seed}", flush=True)
     dice = random.Random(seed)
-    cuts = [(f"cut-{number}", cut(number, dice)) for number in range(1, count + 1)]
+    cuts = [(f"cut-{number}", one(number, dice)) for number in range(1, count + 1)]
     return [("install", install), *cuts]

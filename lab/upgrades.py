@@ -4,11 +4,7 @@ A good release stands in the end, a broken one is returned from, and the machine
 that stands. Every third release is broken. The seed is printed; MUSTER_LAB_SEED repeats the moments.
 """
 
-import os
-import random
-import time
-
-from .packages import install
+from .power import cut_after, drawn
 
 # From the advertisement to a release that stands takes some ten seconds on an emulated processor.
 CUT_MOST = 14
@@ -27,11 +23,7 @@ def cut(number, dice):
         site.release(name, version, BROKEN if broken else GOOD)
         site.advertise(name, device.name, "upgrade")
         moment = dice.uniform(0, CUT_MOST)
-        time.sleep(moment)
-        told = site.stands(name)["state"]
-        device.cut_power()
-        device.power_on()
-        device.await_boot()
+        told = cut_after(moment, site, device, name)
         row = site.await_state(name, "succeeded", "failed", "interrupted")
         outcome = (row["state"], row["reason"])
         if broken:
@@ -63,7 +55,4 @@ def works(site, device, name):
 
 def scenarios(count):
     """`count` cuts, at the same moments for the same seed."""
-    seed = int(os.environ.get("MUSTER_LAB_SEED") or random.SystemRandom().randrange(2**32))
-    print(f"upgrades: MUSTER_LAB_SEED={seed}", flush=True)
-    dice = random.Random(seed)
-    return [("install", install), *((f"cut-{n}", cut(n, dice)) for n in range(1, count + 1))]
+    return drawn("upgrades", cut, count)
