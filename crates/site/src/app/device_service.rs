@@ -21,7 +21,6 @@ use muster_model::wire::seal::Sealed;
 use muster_site_core::account::account;
 use muster_site_core::ingest::Reading;
 use serde::Serialize;
-use tokio::time::Instant;
 
 use super::App;
 use super::component::Component;
@@ -31,10 +30,6 @@ use super::ingest::Ingested;
 use super::metrics::Poll;
 use super::policy::{SealedPolicy, site_row};
 use super::ticket::incarnation_of;
-
-/// How often a held poll looks for itself whether there is news, and counts as word from the device:
-/// how old `last_contact` of a connected device may be, and how long a lost wake-up may go unnoticed.
-const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// Who asks.
 #[derive(Clone, Debug, Default)]
@@ -136,17 +131,8 @@ impl DeviceService {
             return Ok(DeviceReply::NothingNew);
         };
         let wait = wait.min(app.poll_wait().await.map_err(told)?);
-        let until = Instant::now() + wait;
-        loop {
-            let lap = until.min(Instant::now() + LOOK_AGAIN);
-            let woken = tokio::time::timeout_at(lap, waiter.woken()).await.is_ok();
-            if let Some(answer) = self.newer(device, known).await? {
-                return Ok(answer);
-            }
-            if woken || Instant::now() >= until {
-                return Ok(DeviceReply::NothingNew);
-            }
-        }
+        let found = waiter.held(wait, || self.newer(device, known)).await?;
+        Ok(found.unwrap_or(DeviceReply::NothingNew))
     }
 
     /// The policy, if it is another than the device has.

@@ -6,14 +6,20 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use muster_model::digest::Digest;
 use muster_model::id::DeviceId;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// Polls held open by one site process. At about 250 bytes each and 20 KiB for its connection this
 /// is 2 GiB; a larger fleet has access points or more site processes.
 pub(crate) const WAITERS_MAX: usize = 100_000;
+
+/// How often a held poll looks for itself whether there is news, and counts as word from the device:
+/// how old `last_contact` of a connected device may be, and how long a lost wake-up may go unnoticed.
+const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
 
 /// All waiters of a process.
 #[derive(Default)]
@@ -86,8 +92,29 @@ impl Waiters {
 
 impl Waiter<'_> {
     /// Returns when the poll should look again.
-    pub(crate) async fn woken(&mut self) {
+    async fn woken(&mut self) {
         let _ = (&mut self.woken).await;
+    }
+
+    /// Holds the poll for `wait` at most, and answers what `look` finds: when somebody wakes it, at the
+    /// end, and each [`LOOK_AGAIN`] in between. `None`: there was nothing new.
+    pub(crate) async fn held<T, E, Looking>(
+        &mut self,
+        wait: Duration,
+        mut look: impl FnMut() -> Looking,
+    ) -> Result<Option<T>, E>
+    where
+        Looking: Future<Output = Result<Option<T>, E>>,
+    {
+        let until = Instant::now() + wait;
+        loop {
+            let lap = until.min(Instant::now() + LOOK_AGAIN);
+            let is_woken = tokio::time::timeout_at(lap, self.woken()).await.is_ok();
+            let found = look().await?;
+            if found.is_some() || is_woken || Instant::now() >= until {
+                return Ok(found);
+            }
+        }
     }
 }
 
@@ -127,5 +154,36 @@ mod tests {
         first.woken().await;
         drop(first);
         assert_eq!(waiters.len(), 1);
+    }
+
+    /// Holds a poll for an hour; answers how long it took, and how often it looked. `news` is there from
+    /// that look on.
+    async fn hold(waiters: &Waiters, news: u32) -> (Duration, u32, Option<u32>) {
+        let mut waiter = waiters.hold(device(1), None).unwrap();
+        let (began, mut looks) = (Instant::now(), 0);
+        let found = waiter.held(Duration::from_secs(3_600), || {
+            looks += 1;
+            std::future::ready(Ok::<_, ()>((looks >= news).then_some(looks)))
+        });
+        let found = found.await.unwrap();
+        (began.elapsed(), looks, found)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_held_poll_finds_news_of_which_nobody_told_it() {
+        let waiters = Waiters::default();
+        assert_eq!(hold(&waiters, 3).await, (3 * LOOK_AGAIN, 3, Some(3)));
+        assert_eq!(hold(&waiters, 99).await, (Duration::from_secs(3_600), 12, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_poll_that_is_woken_for_nothing_comes_back_at_once() {
+        let waiters = Waiters::default();
+        let woken = async {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            waiters.wake_all();
+        };
+        let (held, ()) = tokio::join!(hold(&waiters, 99), woken);
+        assert_eq!(held, (Duration::from_secs(7), 1, None));
     }
 }
