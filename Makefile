@@ -30,7 +30,7 @@ UPGRADES ?= 5000
 OFFLINE ?= 500
 RARE ?= 10
 
-sim: ## run $(SEEDS) simulated fleets through every fault, $(NIGHTS) through thirty nights, $(UPGRADES) through upgrades, $(OFFLINE) through sixty days without a site; each rare branch in $(RARE) at least
+sim: ## run SEEDS=100000 simulated fleets through every fault, and thousands of upgrades, nights and months without a site
 	@$(CARGO) build --release --locked -p muster-sim
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --seeds 0..$(SEEDS)
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --world nightly --seeds 0..$(NIGHTS)
@@ -43,9 +43,11 @@ package: ## build the Debian and RPM packages into target/package, for glibc 2.2
 	scripts/check-package "$$(scripts/package "$$binary" "$$folder")" 2.28 && \
 	scripts/check-rpm "$$(scripts/package-rpm "$$binary" "$$folder")" 2.28
 
-kills: ## kill -9 at every durable point of real processes, again and again; some 500 deaths
+KILLS ?= 5
+
+kills: ## kill -9 at every visit of every durable point of real processes, KILLS=5 times over; some 120 deaths each time
 	@scripts/setup
-	@MUSTER_DEATHS=40 MUSTER_SITE_DEATHS=16 cargo nextest run -p muster --locked --profile kills --no-capture -E 'test(dies_at_any)'
+	@$(CARGO) nextest run -p muster --locked --profile ci --no-capture --stress-count $(KILLS) -E 'test(dies_at_any)'
 
 lab: ## real machines in qemu: packages, an earlier release, restarts, power cuts; 50 cuts
 	@scripts/setup lab

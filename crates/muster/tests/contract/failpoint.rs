@@ -18,15 +18,12 @@ use subject::{Fatal, Subject};
 use visits::Visits;
 
 const SIDES: [&str; 2] = ["before", "after"];
+/// A site dies at most this often at each side of a point, one visit later each time.
+const SITE_DEATHS_MAX: u64 = 4;
 /// Points of agents that become another version: `upgrade` kills them there.
 const OF_UPGRADES: [&str; 1] = ["versions.swap"];
 /// Devices that die beside each other; more would wait for one another's cores.
 const SUBJECTS_MAX: usize = 12;
-
-/// A limit of this name in the environment, or what is enough for every change.
-fn at_most(name: &str, usual: u64) -> u64 {
-    std::env::var(name).map_or(usual, |most| most.parse().unwrap())
-}
 
 /// What the processes of a fleet visit that nobody kills.
 fn visits() -> Visits {
@@ -181,9 +178,7 @@ struct Site<'a> {
 impl Site<'_> {
     fn start(&self, fleet: &mut Fleet) {
         let armed = format!("site/{}:{}:{}", self.point, self.side, self.deaths + 1);
-        // One visit later each time, and not for ever.
-        let most = at_most("MUSTER_SITE_DEATHS", 4);
-        let armed = if self.deaths < most { armed } else { String::new() };
+        let armed = if self.deaths < SITE_DEATHS_MAX { armed } else { String::new() };
         fleet.restart_with("site", &[("MUSTER_FAILPOINT", &armed)]);
     }
 

@@ -10,10 +10,8 @@ use serde_json::json;
 use super::visits::Visits;
 use crate::fleet::Fleet;
 
-/// A device dies at most this often: after that it may live. `make kills` asks for more.
-fn deaths_max() -> u64 {
-    super::at_most("MUSTER_DEATHS", 8)
-}
+/// A device dies at most this often: after that it may live.
+const DEATHS_MAX: u64 = 8;
 
 /// Where a process is to die.
 #[derive(Clone, Debug)]
@@ -114,7 +112,7 @@ impl Subject {
     fn has_died(&mut self) {
         self.deaths += 1;
         match &mut self.fatal {
-            Some(_) if self.deaths >= deaths_max() => self.fatal = None,
+            Some(_) if self.deaths >= DEATHS_MAX => self.fatal = None,
             Some(fatal) => fatal.nth += 1,
             None => panic!("{} died of nothing", self.name),
         }
