@@ -95,6 +95,7 @@ impl ObligationRecord {
             times: Times::default(),
             dependencies: Vec::new(),
             done: Vec::new(),
+            forgotten: attempts > 0,
             unmet: None,
             turns: Vec::new(),
             making: Making::default(),

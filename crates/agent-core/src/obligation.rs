@@ -22,7 +22,7 @@ use muster_model::advertisement::{At, OfflineFor};
 use muster_model::clock::Wall;
 use muster_model::facts::Facts;
 use muster_model::id::{BootId, DeviceId};
-use muster_model::package::{Detection, Program};
+use muster_model::package::{Detection, Program, Rerun};
 use muster_model::policy::{Due, Offer, Policy, Recurrence};
 use muster_model::settings::Setting;
 use muster_model::state::{Expiry, Interruption, Rule, State, Waiting, Withdrawal, Word};
@@ -270,6 +270,9 @@ fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manife
     if ran_before(standing, program, detection) {
         return Move::Skip;
     }
+    if may_have_run(standing.record, program) && !is_yet_to_detect(standing, program, detection) {
+        return Move::End(State::Interrupted { cause: Interruption::MemoryLost });
+    }
     match &standing.record.stage {
         Stage::Checking if standing.cleared => checked(&|| Move::Arm {
             program: Box::new(program.clone()),
@@ -296,6 +299,26 @@ fn next_of_ready(standing: &Standing<'_>, program: &Program, manifested: &Manife
             _ => checked(&check),
         },
     }
+}
+
+/// Whether nobody knows if a program that may run but once has run: the account counts the runs of an
+/// obligation, and not of which of its programs they were. ([`turn`](crate::turn) does the same for users.)
+fn may_have_run(record: &ObligationRecord, program: &Program) -> bool {
+    record.forgotten && !record.dependencies.is_empty() && program.rerun == Rerun::Never
+}
+
+/// Whether detection comes before anything else, and may show that the program need not run.
+fn is_yet_to_detect(
+    standing: &Standing<'_>,
+    program: &Program,
+    detection: Option<&Detection>,
+) -> bool {
+    let over = match &standing.record.stage {
+        Stage::Checking => true,
+        Stage::Holding { why, .. } => *why != Waiting::Retry,
+        _ => false,
+    };
+    !over && detects(program, detection)
 }
 
 /// Evidence about a lost run is gathered whatever forbids a start: nothing is started by it.

@@ -76,6 +76,7 @@ impl ObligationRecord {
     pub(crate) fn went_before(&mut self, dependencies: Vec<PinnedProgram>) {
         self.done = dependencies.iter().map(Done::of).collect();
         self.dependencies = dependencies;
+        self.forgotten = false;
     }
 
     /// The manifests of all parts that are not done.

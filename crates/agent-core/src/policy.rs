@@ -329,6 +329,7 @@ impl ObligationRecord {
             unmet: None,
             turns: Vec::new(),
             making: Making::of(offer),
+            forgotten: false,
             replaced_by: None,
         }
     }

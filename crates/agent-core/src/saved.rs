@@ -169,6 +169,9 @@ pub struct ObligationRecord {
     /// What has succeeded for this obligation as one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub done: Vec<Done>,
+    /// Its runs were told by the site's account: of several programs, which of them ran is not known.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub forgotten: bool,
     /// The requirement that did not hold when the program was found not applicable: a change of facts
     /// is held against it, without the content.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use muster_model::id::Incarnation;
 use muster_model::message::{Body, RunId};
-use muster_model::state::{Evidence, EvidenceKind, State};
+use muster_model::policy::PinnedProgram;
+use muster_model::state::{Evidence, EvidenceKind, State, Waiting};
 use muster_model::wire::device::{Account, AccountEntry};
 use serde_json::json;
 
@@ -194,4 +195,32 @@ fn attempts_from_before_the_loss_count_and_the_wait_for_the_next_goes_on() {
     world.pass(Duration::from_secs(601));
     assert_eq!(world.armed(), [(2, 1)]);
     assert_eq!(world.state(&key(1)), "failed(exit-code (exit code 3))");
+}
+
+/// The account says that the obligation had one run; it is of two programs, of which the first may run but
+/// once.
+#[track_caller]
+fn check_of_several(detects: bool, found: &[Found], expected: &[&str]) {
+    let mut world = forgetful();
+    let mut base = world.package(9, program(json!({"rerun": "never"})), detects);
+    base.package.name = "base".parse().unwrap();
+    let base = PinnedProgram { package: base.package, program: base.program };
+    let on = json!({"dependsOn": {"package": "base@1", "program": "install"}});
+    let mut offer = world.package(1, program(on), false);
+    offer.dependencies = vec![base];
+    let waiting = State::Waiting { why: Waiting::PackageManager, until: None };
+    world.account(vec![entry(1, waiting, 1)]);
+    world.answers.found.extend(found.iter().cloned());
+    world.offer(vec![offer]);
+    assert_eq!(world.story(&key(1)), expected);
+}
+
+#[test]
+fn which_of_several_programs_ran_is_not_guessed() {
+    let lost = "interrupted(memory-lost)";
+    check_of_several(false, &[], &["accepted", lost]);
+    check_of_several(true, &[Found::Absent], &["accepted", lost]);
+    let there = ["accepted", "[succeeded(detected)] accepted", "running(attempt 2)"];
+    let there = [&there[..], &["succeeded(exit-code)"]].concat();
+    check_of_several(true, &[Found::Present], &there);
 }
