@@ -204,7 +204,7 @@ fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
         State::Succeeded { evidence }
             if matches!(evidence.rule, EvidenceKind::EachUser | EvidenceKind::UsersLeft) =>
         {
-            each_was_served(done)
+            each_was_served(done, evidence.rule == EvidenceKind::UsersLeft)
         }
         State::TimedOut => ended(&|ending| *ending == Ending::TimedOut),
         State::Interrupted { cause } if *cause != Interruption::Stopped => {
@@ -223,9 +223,13 @@ fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
 }
 
 /// Whether the newest run for each user of the package that ran last ended well, as far as anybody knows.
-fn each_was_served(done: &[&Execution]) -> bool {
+/// Who `left` may have done so after a run that found a lock held and did nothing.
+fn each_was_served(done: &[&Execution], left: bool) -> bool {
     let Some(last) = done.last() else { return false };
-    let of_it = || done.iter().filter(|one| one.manifest == last.manifest && one.user.is_some());
+    let is_of_it = |one: &&&Execution| {
+        one.manifest == last.manifest && one.user.is_some() && !(left && one.idle)
+    };
+    let of_it = || done.iter().filter(is_of_it);
     of_it().all(|one| {
         let newest = of_it().rfind(|other| other.user == one.user);
         newest
