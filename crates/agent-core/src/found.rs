@@ -10,14 +10,15 @@
 //! else                                               the site has its outcome: the folder goes
 //! ```
 //!
-//! A run of a dependency is none of the advertised program: its obligation ends `interrupted(memory-lost)`.
+//! A run of a dependency tells how far its obligation had come: what goes before it is done.
 //!
 //! Of the runs for several users the newest folder tells whose turn comes next, also where the account
 //! knows that it has ended ([`crate::turn`]).
 //!
 //! A program that was never entered was not started: only the account can make it count.
 
-use muster_model::state::{Interruption, State, Withdrawal, Word};
+use muster_model::policy::PinnedProgram;
+use muster_model::state::{State, Withdrawal, Word};
 
 use crate::agent::Agent;
 use crate::draft::Draft;
@@ -42,9 +43,7 @@ impl Agent {
         found.sort_by_key(|one| std::cmp::Reverse((one.launch.attempt, one.has_begun())));
         for one in found {
             let known = self.obligations.get(&one.launch.key);
-            if counts(known, &one) && one.launch.dependency {
-                self.lose_dependency(draft, one);
-            } else if counts(known, &one) {
+            if counts(known, &one) {
                 self.follow_again(draft, one.launch);
             } else if shows_turns(known, &one) {
                 self.take_turns(draft, one.launch, &one.evidence);
@@ -66,11 +65,9 @@ impl Agent {
         let told = record.stage == Stage::Recalled;
         record.name.clone_from(&launch.advertisement_name);
         record.revision = launch.revision;
-        record.package = Some(launch.package.clone());
-        record.program = launch.program.name.to_string();
         record.attempts = attempt;
         record.uncounted = launch.uncounted;
-        record.went_before(launch.dependencies.clone());
+        record.had_come_to(&launch);
         record.turns.clone_from(&launch.turns);
         if detects(&launch.program, launch.detection.as_ref()) {
             self.want_content(draft, &launch.package);
@@ -85,28 +82,6 @@ impl Agent {
         }
         if self.policy.is_some() {
             draft.effect(Effect::Inspect(run));
-        }
-    }
-
-    /// A run of what goes before the advertised program: how far its obligation had come went with the
-    /// journal, so the obligation ends here, as it does where only the account knows of the run.
-    fn lose_dependency(&mut self, draft: &mut Draft, found: FoundRun) {
-        let FoundRun { launch, evidence, .. } = found;
-        self.fired.note(Branch::FoundAgain);
-        let (key, trusted) = (launch.key, self.trusted(draft.now));
-        let record = self.obligations.entry(key.clone()).or_insert_with(|| {
-            ObligationRecord::told(key.clone(), launch.revision, 0, State::Targeted, trusted)
-        });
-        record.name.clone_from(&launch.advertisement_name);
-        record.revision = launch.revision;
-        record.attempts = launch.attempt;
-        record.uncounted = launch.uncounted;
-        draft.obligations.insert(key.clone());
-        let lost = State::Interrupted { cause: Interruption::MemoryLost };
-        let told = Told { run: Some(launch.run), ..Told::default() };
-        self.end(draft, &key, lost, told);
-        if evidence != RunEvidence::Alive {
-            draft.effect(Effect::Discard(launch.run));
         }
     }
 
@@ -127,6 +102,9 @@ impl Agent {
 /// Whether a folder tells more of its obligation than `known` does. What the device itself had ended
 /// stays ended; what the site ended in its place does not, because it had not heard of the run.
 fn counts(known: Option<&ObligationRecord>, found: &FoundRun) -> bool {
+    if found.launch.dependency && !is_pinned(&found.launch) {
+        return false;
+    }
     let stays = known.is_some_and(|record| {
         let by_site =
             matches!(record.reported.word(), Word::Withdrawn | Word::Expired | Word::Lost);
@@ -139,6 +117,31 @@ fn counts(known: Option<&ObligationRecord>, found: &FoundRun) -> bool {
     let recalled = known.is_some_and(|record| record.stage == Stage::Recalled);
     let attempt = found.launch.attempt;
     (recalled && attempt == attempts) || (found.has_begun() && attempt > attempts)
+}
+
+/// Whether a dependency's launch is one of those that it names.
+fn is_pinned(launch: &Launch) -> bool {
+    launch.dependencies.iter().any(|one| is_of(one, launch))
+}
+
+fn is_of(one: &PinnedProgram, launch: &Launch) -> bool {
+    one.package.manifest == launch.package.manifest && one.program == launch.program.name
+}
+
+impl ObligationRecord {
+    /// Takes from a launch how far the obligation had come: parts run in their order. What is advertised
+    /// is known from the launch of that alone; else the policy tells it.
+    fn had_come_to(&mut self, launch: &Launch) {
+        let before = match launch.dependency {
+            true => launch.dependencies.iter().take_while(|one| !is_of(one, launch)).count(),
+            false => {
+                self.package = Some(launch.package.clone());
+                self.program = launch.program.name.to_string();
+                launch.dependencies.len()
+            }
+        };
+        self.went_before(launch.dependencies.clone(), before);
+    }
 }
 
 /// Whether a folder is that of the newest of several users' runs, which the account tells to have ended,

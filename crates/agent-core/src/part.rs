@@ -72,9 +72,9 @@ impl ObligationRecord {
         }
     }
 
-    /// What was launched as the advertised program had all its dependencies behind it.
-    pub(crate) fn went_before(&mut self, dependencies: Vec<PinnedProgram>) {
-        self.done = dependencies.iter().map(Done::of).collect();
+    /// Takes the pins of a launch; the first `done` of them had succeeded before it.
+    pub(crate) fn went_before(&mut self, dependencies: Vec<PinnedProgram>, done: usize) {
+        self.done = dependencies.iter().take(done).map(Done::of).collect();
         self.dependencies = dependencies;
         self.forgotten = false;
     }

@@ -8,7 +8,7 @@ use crate::input::{Found, Input};
 use crate::saved::Saved;
 use crate::world::*;
 use muster_model::id::Incarnation;
-use muster_model::policy::Offer;
+use muster_model::policy::{Offer, PinnedProgram};
 
 /// A device whose journal was lost, with the folder of attempt 1 for its one offer.
 struct Lost {
@@ -121,22 +121,69 @@ fn a_found_run_waits_for_its_package_and_lets_others_run_meanwhile() {
     assert_eq!(world.state(&key(1)), "succeeded(detected)");
 }
 
+/// A device whose journal was lost as `base@1` ran, which goes before the program that is offered.
+fn lost_before(more: serde_json::Value, evidence: RunEvidence) -> Lost {
+    let mut one =
+        lost(json!({"dependsOn": {"package": "base@1", "program": "install"}}), false, evidence);
+    let mut base = one.world.package(9, program(more), false);
+    base.package.name = "base".parse().unwrap();
+    let manifested = one.world.programs[&base.package.manifest].clone();
+    let launch = &mut one.found.launch;
+    (launch.package, launch.dependency) = (base.package.clone(), true);
+    launch.program = manifested.programs[0].clone();
+    let base = PinnedProgram { package: base.package, program: base.program };
+    (launch.dependencies, one.offer.dependencies) = (vec![base.clone()], vec![base]);
+    one.world.found = vec![one.found.clone()];
+    one
+}
+
 #[test]
-fn a_run_of_a_dependency_ends_its_obligation_and_nothing_is_started_again() {
-    let before = |evidence| {
-        let mut one = lost(json!({"rerun": "always"}), false, evidence);
-        one.found.launch.dependency = true;
-        one.world.found = vec![one.found.clone()];
-        one
-    };
-    let told = ["interrupted(memory-lost)"];
-    check(before(RunEvidence::Exited(exited(0))), None, true, &told);
-    check(before(RunEvidence::CutShort { same_boot: false }), None, false, &told);
-    let alive = before(RunEvidence::Alive);
-    let run = alive.found.launch.run;
-    let world = alive.live(None, true);
-    assert_eq!((world.story(&key(1)), world.armed()), (vec![told[0].to_owned()], Vec::new()));
-    assert!(!world.done.contains(&Effect::Discard(run)), "its supervisor still lives in it");
+fn a_run_of_a_dependency_is_judged_and_what_comes_after_it_runs() {
+    let done = ["[succeeded(exit-code)] accepted", "running(attempt 2)", "succeeded(exit-code)"];
+    let exited = RunEvidence::Exited(exited(0));
+    let world = lost_before(never(), exited.clone()).live(None, true);
+    assert_eq!(world.story(&key(1)), [&["running(attempt 1)"][..], &done].concat());
+    assert_eq!(world.armed(), [(2, 1)]);
+    // The account knows of the run already.
+    let running = State::Running { attempt: 1 };
+    let world = lost_before(never(), exited.clone()).live(Some(running), true);
+    assert_eq!(world.story(&key(1)), done);
+    let cut = RunEvidence::CutShort { same_boot: false };
+    let world = lost_before(never(), cut).live(None, true);
+    assert_eq!((world.state(&key(1)).as_str(), world.armed().len()), ("interrupted(restart)", 0));
+    let world = lost_before(never(), exited).live(None, false);
+    assert_eq!(
+        (world.state(&key(1)).as_str(), world.armed().len()),
+        ("withdrawn(left-collection)", 0)
+    );
+}
+
+#[test]
+fn beside_a_dependency_that_goes_on_nothing_else_runs() {
+    let mut one = lost_before(never(), RunEvidence::Alive);
+    let run = one.found.launch.run;
+    let other = one.world.hello(2);
+    one.world.start();
+    one.give_account(None);
+    one.world.offer(vec![one.offer.clone(), other]);
+    one.answer_inspections();
+    assert_eq!(
+        (one.world.state(&key(1)), one.world.armed()),
+        ("running(attempt 1)".into(), vec![])
+    );
+    assert_eq!(one.world.state(&key(2)), "waiting(turn)");
+    one.world.give(Input::RunSeen { run, evidence: RunEvidence::Exited(exited(0)) });
+    one.world.serve();
+    assert_eq!(one.world.armed().len(), 2);
+}
+
+#[test]
+fn a_dependency_that_its_launch_does_not_name_is_not_judged_as_another() {
+    let mut one = lost_before(never(), RunEvidence::Exited(exited(0)));
+    one.found.launch.dependencies.clear();
+    one.world.found = vec![one.found.clone()];
+    let world = one.live(Some(State::Running { attempt: 1 }), true);
+    assert_eq!(world.state(&key(1)), "interrupted(memory-lost)");
 }
 
 #[test]
