@@ -322,6 +322,7 @@ impl Memory {
             awaits_account: identity.fresh_incarnation_because.is_some(),
             maintenance: Maintenance::default(),
             gave_way: GaveWay::default(),
+            let_go: Some(Vec::new()),
         }
     }
 }

@@ -79,6 +79,7 @@ impl Agent {
         let before = self.policy.replace(policy);
         draft.policy = true;
         self.match_offers(draft);
+        self.forget_let_go(draft);
         match before {
             Some(before) => self.restate_offered_anew(draft, &before, said),
             None => self.inspect_runs(draft),
@@ -189,9 +190,9 @@ impl Agent {
         }
     }
 
-    /// Whether it is not for the policy to make this occurrence: it is older than one that the device
-    /// had, and was let go of; or the rule leads to it from the newest one that the device has, and the
-    /// site's clock is only further on than the device's.
+    /// Whether it is not for the policy to make this occurrence: the device had it, and let go of it; or
+    /// the rule leads to it from the newest one that the device has, and the site's clock is only further
+    /// on than the device's.
     fn is_the_rules(&self, offer: &Offer, due: &Due) -> bool {
         let Occurrence { assignment, n } = &due.occurrence;
         let Some(rule) = offer.recurrences.iter().find(|rule| rule.assignment == *assignment)
@@ -200,8 +201,10 @@ impl Agent {
         };
         let newest = self.rule_keys(offer, assignment).next_back();
         let Some(newest) = newest.and_then(|key| self.obligations.get(key)) else { return false };
-        let known = newest.key.occurrence.n;
-        known > *n || self.rule_leads(offer, rule, newest, due)
+        match newest.key.occurrence.n {
+            known if known > *n => self.has_let_go(offer.advertisement, assignment, *n),
+            _ => self.rule_leads(offer, rule, newest, due),
+        }
     }
 
     /// A device that left its collection and came back takes up what it had not started.

@@ -5,13 +5,14 @@
 //! ```
 //!
 //! A device that was off finds many that fell due: each becomes an obligation that ends
-//! `expired(missed)`, but the newest, which makes the one late run. Numbers only grow: an occurrence
-//! below the highest one known is never made again, whatever a clock or an older policy says.
+//! `expired(missed)`, but the newest, which makes the one late run. Numbers only grow: an occurrence that
+//! has ended and was let go of is never made again, whatever a clock or an older policy says.
 
 use std::collections::VecDeque;
 
 use muster_model::advertisement::At;
 use muster_model::clock::Wall;
+use muster_model::id::AdvertisementId;
 use muster_model::message::Occurrence;
 use muster_model::name::Name;
 use muster_model::policy::{Due, Offer, Recurrence};
@@ -19,8 +20,8 @@ use muster_model::recurrence::EVERY_LOOKS_MAX;
 
 use crate::agent::Agent;
 use crate::draft::Draft;
-use crate::obligation::over_before_start;
-use crate::saved::{Key, ObligationRecord, Stage};
+use crate::obligation::{over_before_start, policy_offer};
+use crate::saved::{Key, LetGo, ObligationRecord, Stage};
 use crate::schedule::due_time;
 use crate::sometimes::Branch;
 
@@ -29,6 +30,12 @@ use crate::sometimes::Branch;
 const MISSED_MAX: usize = 500;
 /// Obligations of one rule that have ended and are kept beside those whose messages are kept.
 const ENDED_KEPT: usize = 8;
+
+impl LetGo {
+    fn is_of(&self, advertisement: AdvertisementId, assignment: &Name) -> bool {
+        self.advertisement == advertisement && self.assignment == *assignment
+    }
+}
 
 impl Agent {
     /// Opens what has fallen due by the rules at hand.
@@ -166,8 +173,39 @@ impl Agent {
         let gone: Vec<Key> = keys[..old].iter().copied().filter(goes).cloned().collect();
         for key in gone {
             self.obligations.remove(&key);
+            self.note_let_go(draft, &key);
             draft.forget_obligation(key);
         }
+    }
+
+    fn note_let_go(&mut self, draft: &mut Draft, key: &Key) {
+        let Some(all) = &mut self.memory.let_go else { return };
+        let (advertisement, Occurrence { assignment, n }) = (key.advertisement, &key.occurrence);
+        draft.memory = true;
+        match all.iter_mut().find(|one| one.is_of(advertisement, assignment)) {
+            Some(one) => one.through = one.through.max(*n),
+            None => all.push(LetGo { advertisement, assignment: assignment.clone(), through: *n }),
+        }
+    }
+
+    /// Whether an occurrence that has no record, and is older than one that has, was let go of. Else the
+    /// device never had it: it has lost its memory since the newer one.
+    pub(crate) fn has_let_go(&self, advertisement: AdvertisementId, of: &Name, n: u32) -> bool {
+        let Some(all) = &self.memory.let_go else { return true };
+        all.iter().any(|one| one.is_of(advertisement, of) && n <= one.through)
+    }
+
+    /// Nothing more comes of what is neither advertised nor on record.
+    pub(crate) fn forget_let_go(&mut self, draft: &mut Draft) {
+        let policy = self.policy.as_ref();
+        let Some(all) = &mut self.memory.let_go else { return };
+        let before = all.len();
+        let obligations = &self.obligations;
+        all.retain(|one| {
+            let is_offered = policy.is_some_and(|at| policy_offer(at, one.advertisement).is_some());
+            is_offered || obligations.keys().any(|key| key.advertisement == one.advertisement)
+        });
+        draft.memory |= all.len() < before;
     }
 
     /// The obligations of one assignment, by number.

@@ -85,6 +85,22 @@ pub struct Memory {
     /// What was not written to make room in the outbox.
     #[serde(default, skip_serializing_if = "GaveWay::is_default")]
     pub gave_way: GaveWay,
+    /// Occurrences of rules that were let go of. `None` in a memory of the first release, which did not
+    /// note it: what is older than one that is known was let go of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_go: Option<Vec<LetGo>>,
+}
+
+/// Old occurrences of a rule that the device keeps no record of: they have ended, and the site knows how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LetGo {
+    /// Of which advertisement.
+    pub advertisement: AdvertisementId,
+    /// Of which of its assignments.
+    pub assignment: Name,
+    /// All up to this number that have no record.
+    pub through: u32,
 }
 
 /// Messages that gave way to outcomes in an outbox that is half full. Each is counted in the write that

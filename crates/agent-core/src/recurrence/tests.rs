@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use muster_model::policy::Offer;
-use muster_model::state::Waiting;
+use muster_model::state::{State, Waiting, Withdrawal};
+use muster_model::wire::device::{Account, AccountEntry};
 use serde_json::json;
 
 use super::*;
@@ -265,6 +266,53 @@ fn old_occurrences_are_let_go_of_and_never_made_again() {
     world.advance_policy();
     world.serve();
     assert_eq!(world.state(&nightly(1)), "(none)");
+    // A memory of the first release did not note what it let go of.
+    world.agent.memory.let_go = None;
+    world.advance_policy();
+    world.serve();
+    assert_eq!(world.state(&nightly(1)), "(none)");
+    world.offer(Vec::new());
+    assert_eq!(world.agent.memory.let_go, None);
+}
+
+#[test]
+fn what_was_let_go_of_is_noted_for_as_long_as_it_may_be_listed() {
+    let mut world = World::new();
+    let offer = world.hello(1);
+    let offer = by_rule(offer, "DTSTART:20270115T090000Z RRULE:FREQ=HOURLY", NOON.plus(HOUR));
+    world.policy.settings.set("keepRelieved", muster_model::period::Period::hours(6)).unwrap();
+    world.offer(vec![offer]);
+    world.pass(40 * HOUR);
+    let noted =
+        |world: &World| world.journal.saved.memory.as_ref().unwrap().let_go.clone().unwrap();
+    assert_eq!(noted(&world).len(), 1);
+    assert!(noted(&world)[0].through > 10, "{:?}", noted(&world));
+    world.lawless = true;
+    world.agent.obligations.clear();
+    world.offer(Vec::new());
+    assert_eq!(noted(&world), []);
+}
+
+#[test]
+fn after_a_loss_of_memory_an_open_occurrence_older_than_one_that_was_withdrawn_is_taken_up() {
+    let mut identity = identity();
+    identity.incarnation = muster_model::id::Incarnation(2);
+    identity.fresh_incarnation_because = Some("the journal was gone".into());
+    let mut world = World::unstarted(identity, Saved::default());
+    world.start();
+    let Key { advertisement, occurrence } = nightly(7);
+    let state = State::Withdrawn { why: Withdrawal::AssignmentRemoved };
+    let entry = AccountEntry { advertisement, occurrence, revision: 1, state, attempt: 0 };
+    let (device, incarnation, epoch) = (DEVICE, world.identity.incarnation, EPOCH);
+    let account = Account { device, incarnation, epoch, obligations: vec![entry] };
+    world.give(Input::AccountArrived(account));
+    world.serve();
+    let offer = world.hello(1);
+    let every = "DTSTART:20270115T090000Z RRULE:FREQ=HOURLY";
+    let mut offer = by_rule(offer, every, NOON.plus(HOUR));
+    offer.occurrences[0].occurrence = nightly(6).occurrence;
+    world.offer(vec![offer]);
+    assert!(world.state(&nightly(6)).starts_with("waiting(time"), "{}", world.state(&nightly(6)));
 }
 
 #[test]

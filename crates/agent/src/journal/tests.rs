@@ -39,6 +39,7 @@ fn memory(head: u64, chain: Digest) -> Memory {
         awaits_account: false,
         maintenance: Default::default(),
         gave_way: Default::default(),
+        let_go: None,
     }
 }
 
