@@ -83,6 +83,7 @@ impl ObligationRecord {
             program: String::new(),
             attempts,
             uncounted: 0,
+            executed: None,
             launches: 0,
             restarts: 0,
             user: UserWord::default(),

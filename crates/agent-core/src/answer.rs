@@ -95,7 +95,7 @@ impl Agent {
             ContentStanding::Ready { manifested } => manifested.program(name),
             _ => None,
         });
-        let ran = record.attempts > record.uncounted;
+        let ran = record.executed.unwrap_or(record.attempts > record.uncounted);
         let met = match program {
             Some(program) => met(program, found),
             None => None,

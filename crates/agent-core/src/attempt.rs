@@ -19,10 +19,19 @@ use crate::input::Exit;
 use crate::obligation::{forbidden, offered, over_before_start, policy_offer};
 use crate::outcome::{Outcome, exit_code, failed};
 use crate::report::Told;
-use crate::saved::{ContentStanding, Key, RunRecord, Stage};
+use crate::saved::{ContentStanding, Key, ObligationRecord, RunRecord, Stage};
 use crate::sometimes::Branch;
 use crate::step::{Effect, Launch, Write};
 use crate::user::fits;
+
+impl ObligationRecord {
+    /// What was attempted before counts no more: it was of another program, or of another time.
+    pub(crate) fn attempts_anew(&mut self) {
+        self.uncounted = self.attempts;
+        self.restarts = 0;
+        self.executed = None;
+    }
+}
 
 impl Agent {
     fn run_id(&self, incarnation: Incarnation, key: &Key, attempt: u32) -> Option<RunId> {
@@ -188,6 +197,7 @@ impl Agent {
                 _ => None,
             }
         });
+        self.note_executed(draft, &record.key, false);
         let state = refused.unwrap_or_else(|| failed(Rule::NotStarted, None, why));
         self.attempt_over(draft, &record, state.into(), None);
     }

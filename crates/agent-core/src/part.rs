@@ -297,8 +297,7 @@ impl Agent {
         self.report(draft, key, State::Accepted, told);
         if let Some(record) = self.obligations.get_mut(key) {
             record.done.push(Done::of(&one));
-            record.uncounted = record.attempts;
-            record.restarts = 0;
+            record.attempts_anew();
             record.turns.clear();
         }
         draft.obligations.insert(key.clone());

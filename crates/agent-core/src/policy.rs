@@ -212,8 +212,7 @@ impl Agent {
         self.fired.note(Branch::Reopened);
         self.follow(draft, key, offer);
         if let Some(record) = self.obligations.get_mut(key) {
-            record.uncounted = record.attempts;
-            record.restarts = 0;
+            record.attempts_anew();
             record.user = UserWord::default();
             record.reopen_turns();
             record.stage = Stage::Idle;
@@ -238,8 +237,7 @@ impl Agent {
         if !other {
             return;
         }
-        record.uncounted = record.attempts;
-        record.restarts = 0;
+        record.attempts_anew();
         record.times.in_use_since = None;
         record.turns.clear();
         record.stage = Stage::Idle;
@@ -317,6 +315,7 @@ impl ObligationRecord {
             program: offer.program.to_string(),
             attempts: 0,
             uncounted: 0,
+            executed: None,
             launches: 0,
             restarts: 0,
             user: UserWord::default(),

@@ -75,6 +75,14 @@ impl Agent {
         }
     }
 
+    /// Notes whether a program was executed for this attempt.
+    pub(crate) fn note_executed(&mut self, draft: &mut Draft, key: &Key, has: bool) {
+        let Some(record) = self.obligations.get_mut(key) else { return };
+        let known = record.executed.unwrap_or(false);
+        record.executed = Some(known || has);
+        draft.obligations.insert(key.clone());
+    }
+
     /// The record of a run whose end is awaited.
     pub(crate) fn followed(&self, run: RunId) -> Option<RunRecord> {
         let record = self.runs.get(&run)?;
@@ -125,6 +133,7 @@ impl Agent {
         exit: Exit,
         restarted: bool,
     ) {
+        self.note_executed(draft, &run.key, outcome::has_run(&exit));
         if detects(&run.program, run.detection.as_ref()) && outcome::has_run(&exit) {
             let stage =
                 Stage::DetectingAfter { run: run.run, exit: Some(exit), restarted, cause: None };
@@ -190,6 +199,7 @@ impl Agent {
     /// A run ended without an exit record.
     fn cut_short(&mut self, draft: &mut Draft, run: &RunRecord, cause: Interruption) {
         self.fired.note(Branch::CutShort);
+        self.note_executed(draft, &run.key, true);
         if detects(&run.program, run.detection.as_ref()) {
             let restarted = cause == Interruption::Restart;
             let stage =

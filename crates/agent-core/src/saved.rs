@@ -152,6 +152,11 @@ pub struct ObligationRecord {
     /// program before an edit, before a rejoining, or on nothing but a held lock.
     #[serde(default)]
     pub uncounted: u32,
+    /// Whether a program was executed for one of the attempts that count: what detection finds after a run
+    /// that could not start is not of it. `None`: there was no run, or a release wrote this that did not
+    /// note it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub executed: Option<bool>,
     /// The launch number already used for the next attempt, whose program was never entered.
     #[serde(default)]
     pub launches: u32,

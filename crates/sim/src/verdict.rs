@@ -204,7 +204,7 @@ fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
         State::Succeeded { evidence }
             if matches!(evidence.rule, EvidenceKind::EachUser | EvidenceKind::UsersLeft) =>
         {
-            each_was_served(done, evidence.rule == EvidenceKind::UsersLeft)
+            each_was_served(done)
         }
         State::TimedOut => ended(&|ending| *ending == Ending::TimedOut),
         State::Interrupted { cause } if *cause != Interruption::Stopped => {
@@ -223,12 +223,11 @@ fn contradiction(row: &ObligationRow, done: &[&Execution]) -> Option<String> {
 }
 
 /// Whether the newest run for each user of the package that ran last ended well, as far as anybody knows.
-/// Who `left` may have done so after a run that found a lock held and did nothing.
-fn each_was_served(done: &[&Execution], left: bool) -> bool {
+/// A run that found a lock held and did nothing begins no list of users, and is none of its turns.
+fn each_was_served(done: &[&Execution]) -> bool {
     let Some(last) = done.last() else { return false };
-    let is_of_it = |one: &&&Execution| {
-        one.manifest == last.manifest && one.user.is_some() && !(left && one.idle)
-    };
+    let is_of_it =
+        |one: &&&Execution| one.manifest == last.manifest && one.user.is_some() && !one.idle;
     let of_it = || done.iter().filter(is_of_it);
     of_it().all(|one| {
         let newest = of_it().rfind(|other| other.user == one.user);

@@ -397,3 +397,22 @@ fn an_order_to_end_that_was_taken_back_does_not_end_the_next_launch() {
     let stops = world.done.iter().filter(|e| **e == Effect::Stop(world.run())).count();
     assert_eq!((stops, world.armed()), (1, vec![(1, 1), (1, 2)]));
 }
+
+#[test]
+fn what_is_there_after_a_run_that_could_not_start_is_not_of_it() {
+    let check = |ending: Ending, expected: &str| {
+        let mut world = World::new();
+        let offer = world.package(1, program(json!({"retryDelays": ["1m"]})), true);
+        world.answers.exits.push_back(ended(ending));
+        world.answers.found.extend([Found::Absent, Found::Absent]);
+        world.offer(vec![offer]);
+        world.answers.found.clear();
+        world.answers.found.push_back(Found::Present);
+        world.pass(Duration::from_secs(61));
+        assert_eq!(world.state(&key(1)), expected);
+        assert_eq!(world.armed().len(), 1);
+    };
+    let not_started = Ending::NotStarted { why: "no such file".into() };
+    check(not_started, "succeeded(already-present)");
+    check(Ending::Exited { code: 3 }, "succeeded(detected)");
+}
