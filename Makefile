@@ -51,7 +51,7 @@ kills: ## kill -9 at every visit of every durable point of real processes, KILLS
 
 lab: ## real machines in qemu: packages, an earlier release, restarts, power cuts; 50 cuts
 	@scripts/setup lab
-	@lab/run --binary "$$(scripts/portable)" packages rpm releases restarts misbehaving power:50 upgrades:12
+	@lab/run --binary "$$(scripts/portable)" packages rpm releases restarts misbehaving power:50 upgrades:12 snapshot
 	@BINARY="$$(scripts/portable)" scripts/maintenance
 
 bench: ## measure ingest, policy polls and memory, beside known peers

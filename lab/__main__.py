@@ -7,7 +7,7 @@ import time
 import traceback
 from pathlib import Path
 
-from . import misbehaving, packages, power, releases, restarts, rpm, upgrades
+from . import misbehaving, packages, power, releases, restarts, rpm, snapshot, upgrades
 from .device import Device
 from .site import Site
 
@@ -20,6 +20,7 @@ TRACKS = {
     "misbehaving": misbehaving.scenarios,
     "power": power.scenarios,
     "upgrades": upgrades.scenarios,
+    "snapshot": snapshot.scenarios,
 }
 # A machine for each core of the smallest computer that the tests run on.
 AT_ONCE = 2

@@ -1,7 +1,7 @@
 //! The site's account: the memory that a device is given back when it lost its own.
 //!
 //! Nothing is made of the policy before it is here and written (DESIGN section 7): what it says has
-//! ended stays ended, what it says was running is looked into, and only the rest may start.
+//! ended stays ended, what it says was running or was undone is looked into, and only the rest may start.
 
 use muster_model::clock::Wall;
 use muster_model::id::Sequence;
@@ -68,6 +68,7 @@ impl ObligationRecord {
         since: Wall,
     ) -> Self {
         let stage = match &reported {
+            State::RolledBack { .. } => Stage::Undone,
             state if state.word().is_terminal() => Stage::Over,
             State::Waiting { why: Waiting::Retry, until } => {
                 Stage::Holding { why: Waiting::Retry, until: until.unwrap_or(since) }

@@ -24,6 +24,7 @@ use crate::draft::Draft;
 use crate::input::{FoundRun, Input};
 use crate::maintenance::{Maintaining, Maintenance};
 use crate::outbox::Outbox;
+use crate::put_back::FirstWord;
 use crate::restart::Restarting;
 use crate::saved::{GaveWay, Key, Memory, ObligationRecord, RunRecord, Saved};
 use crate::sometimes::{Branch, Fired};
@@ -71,6 +72,8 @@ pub struct Agent {
     pub(crate) restarting: Restarting,
     pub(crate) maintaining: Maintaining,
     pub(crate) upgrading: Upgrading,
+    /// What was said first in this boot; `None` if the agent has only been restarted.
+    pub(crate) first_word: Option<FirstWord>,
     /// Who is logged on; `None` until the shell has said so.
     pub(crate) sessions: Option<Vec<String>>,
     pub(crate) started: bool,
@@ -132,6 +135,7 @@ impl Agent {
             restarting: Restarting::default(),
             maintaining: Maintaining::default(),
             upgrading: Upgrading::default(),
+            first_word: None,
             sessions: None,
             started: false,
             fired: Fired::default(),

@@ -83,6 +83,7 @@ impl Agent {
             Some(Stage::DetectingAfter { .. }) if current => {
                 self.detected_after(draft, key, &found);
             }
+            Some(Stage::Undone) if current => self.detected_undone(draft, key, &found),
             _ => self.ignore("a detection of a start that is off"),
         }
     }

@@ -37,6 +37,7 @@ impl Agent {
         [
             Some(self.contact.deadline(self.memory.awaits_account)),
             self.outbox.deadline(),
+            self.first_answer_until(),
             self.restart_deadline(now.elapsed, trusted),
             self.maintenance_deadline(now.elapsed, trusted),
             Some(self.time_saved_deadline(now.elapsed, trusted)),
@@ -55,6 +56,7 @@ impl Agent {
             | Stage::Running { .. }
             | Stage::DetectingAfter { .. }
             | Stage::Recalled
+            | Stage::Undone
             | Stage::Upgrading => return None,
             stage @ Stage::RestartPending { .. } => return program_restart_until(stage),
             Stage::Holding { until, .. } => Some(*until),

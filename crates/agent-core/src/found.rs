@@ -7,6 +7,7 @@
 //! ```text
 //! attempt of the folder > attempts of the account   the run is followed again, and judged as any other
 //! the account says it was running                    the same, with the program that was signed
+//! the account says that a snapshot undid it          the same: the folder is the snapshot's own
 //! else                                               the site has its outcome: the folder goes
 //! ```
 //!
@@ -115,7 +116,12 @@ fn counts(known: Option<&ObligationRecord>, found: &FoundRun) -> bool {
     }
     let attempts = known.map_or(0, |record| record.attempts);
     let recalled = known.is_some_and(|record| record.stage == Stage::Recalled);
+    // Attempts that the snapshot does not know of are undone with the rest.
+    let undone = known.is_some_and(|record| record.stage == Stage::Undone);
     let attempt = found.launch.attempt;
+    if undone {
+        return found.has_begun();
+    }
     (recalled && attempt == attempts) || (found.has_begun() && attempt > attempts)
 }
 

@@ -30,6 +30,7 @@ mod part;
 #[cfg(feature = "planted")]
 pub mod planted;
 mod policy;
+mod put_back;
 mod recurrence;
 mod report;
 mod restart;
@@ -42,6 +43,7 @@ mod start;
 pub mod step;
 pub mod telling;
 pub mod turn;
+mod undone;
 pub mod upgrade;
 pub mod user;
 pub mod versions;

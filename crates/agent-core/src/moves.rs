@@ -160,6 +160,7 @@ impl Agent {
             settles: self.settles(trusted),
             heard: self.memory.last_heard,
             awaits_account: self.memory.awaits_account,
+            awaits_first_answer: self.first_answer_until().is_some(),
             paused: self.paused,
             turn_free: self.turn_free(),
             somebody: self.somebody(),
@@ -223,6 +224,8 @@ impl Agent {
             Move::DetectAfter => self.detect_after(draft, key),
             Move::Restarted => self.restarted(draft, key),
             Move::ProgramRestartOver => self.program_restart_over(draft, key),
+            Move::Reopen => self.do_again(draft, key),
+            Move::DetectUndone(detection) => self.ask_detection(draft, key, *detection),
             Move::Recall { program, detection } => {
                 self.recall(draft, key, *program, detection.map(|detection| *detection));
             }
@@ -280,7 +283,7 @@ impl Agent {
     fn fetch(&mut self, draft: &mut Draft, key: &Key, wait: Option<Waiting>) {
         let trusted = self.trusted(draft.now);
         let Some(record) = self.obligations.get(key) else { return };
-        let recalled = record.stage == Stage::Recalled;
+        let recalled = matches!(record.stage, Stage::Recalled | Stage::Undone);
         let retry = match &record.stage {
             Stage::Holding { why: Waiting::Retry, until } if *until > trusted => Some(*until),
             _ => None,

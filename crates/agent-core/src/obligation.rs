@@ -8,6 +8,7 @@
 //!   |                                                +--Holding-+     RestartPending      |
 //!   +------------------------- Holding(retry) -------------------------------+------------+
 //! Recalled -> Running: the site's account named a run whose record this device lost
+//! Undone -> Idle | Over: the site's account says that a snapshot undid its end ([`crate::undone`])
 //! ```
 //!
 //! The decision looks at the whole standing each time and remembers nothing: it may be taken as often
@@ -35,6 +36,7 @@ use crate::part::{Known, manifested, part_of, ran_before};
 use crate::saved::{ContentStanding, Key, ObligationRecord, Stage};
 use crate::schedule::{Start, late, settling, start};
 use crate::turn::{Whose, refused};
+use crate::undone::next_undone;
 use crate::upgrade::next_of_release;
 use crate::user::{announced, fits};
 use crate::versions::Footing;
@@ -71,6 +73,8 @@ pub(crate) struct Standing<'a> {
     pub(crate) is_passed: bool,
     /// The account has not come yet.
     pub(crate) awaits_account: bool,
+    /// The site has not yet answered the first word of this boot, and there is time for that.
+    pub(crate) awaits_first_answer: bool,
     /// The component is paused on the device.
     pub(crate) paused: bool,
     /// No run is under way.
@@ -143,6 +147,10 @@ pub(crate) enum Move {
     Restarted,
     /// The program was to restart the machine itself and has not done so in time.
     ProgramRestartOver,
+    /// What a snapshot undid is to be done again.
+    Reopen,
+    /// Detection tells whether what a snapshot undid is there after all.
+    DetectUndone(Box<Detection>),
     /// The run that the account named can be looked at.
     Recall { program: Box<Program>, detection: Option<Box<Detection>> },
 }
@@ -163,6 +171,7 @@ pub(crate) fn next(standing: &Standing<'_>) -> Move {
         }
         Stage::RestartPending { .. } => Move::Stay,
         Stage::Recalled => next_recalled(standing),
+        Stage::Undone => next_undone(standing),
         _ => next_unstarted(standing),
     }
 }
@@ -221,6 +230,7 @@ fn next_unstarted(standing: &Standing<'_>) -> Move {
             Move::Wait { why: Waiting::Time, until: Some(time) }
         }
         Start::On(event) if !asked => Move::Wait { why: event, until: None },
+        _ if standing.awaits_first_answer => Move::Stay,
         _ => match settling(standing, offer) {
             Some(until) => Move::Wait { why: Waiting::BootGrace, until: Some(until) },
             None => next_in_window(standing, offer, program, manifested),
@@ -422,7 +432,7 @@ pub(crate) fn stale_from(offer: &Offer, policy: &Policy, heard: Option<Wall>) ->
 }
 
 /// The content of each part comes before the first of them begins.
-fn still_fetching(standing: &Standing<'_>) -> Option<Move> {
+pub(crate) fn still_fetching(standing: &Standing<'_>) -> Option<Move> {
     let mut contents = standing.record.manifests().map(|one| standing.contents.get(&one));
     let fetching = |content: &&Content| content.record.standing == ContentStanding::Fetching;
     let missing = contents.find(|content| content.as_ref().is_none_or(fetching))?;

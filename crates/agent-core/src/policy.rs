@@ -85,6 +85,7 @@ impl Agent {
             None => self.inspect_runs(draft),
         }
         self.order_stops(draft);
+        self.go_on_if_put_back(draft);
     }
 
     /// Says again where those obligations stand that the policy before did not offer. A site that was
@@ -153,6 +154,10 @@ impl Agent {
             draft.obligations.insert(key);
             return;
         };
+        // What was undone is judged by what is offered now.
+        if record.stage == Stage::Undone {
+            record.revision = offer.revision;
+        }
         if record.package.is_none() && record.revision == offer.revision {
             record.offered_again(offer);
             draft.obligations.insert(key.clone());
@@ -177,6 +182,7 @@ impl Agent {
             | Stage::DetectingAfter { .. }
             | Stage::RestartPending { .. }
             | Stage::Recalled
+            | Stage::Undone
             | Stage::Upgrading => {}
             _ if record.revision != offer.revision => {
                 self.fired.note(Branch::Moved);
@@ -207,8 +213,9 @@ impl Agent {
         }
     }
 
-    /// A device that left its collection and came back takes up what it had not started.
-    fn reopen(&mut self, draft: &mut Draft, key: &Key, offer: &Offer) {
+    /// A device that left its collection and came back takes up what it had not started, and one that was
+    /// put back to a snapshot what that undid.
+    pub(crate) fn reopen(&mut self, draft: &mut Draft, key: &Key, offer: &Offer) {
         self.fired.note(Branch::Reopened);
         self.follow(draft, key, offer);
         if let Some(record) = self.obligations.get_mut(key) {

@@ -367,6 +367,7 @@ mod tests {
             agent_version: worst(),
             isolation: worst(),
             root: worst(),
+            machine: Some(Digest::ZERO),
             extra: (0..256).map(|n| (format!("{n}"), Fact::Text("\u{1}".repeat(999)))).collect(),
         };
         let check = || Check { name: "x".into(), ok: false, detail: worst(), remedy: worst() };

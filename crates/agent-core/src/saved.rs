@@ -323,6 +323,9 @@ pub enum Stage {
     /// The site's account says that it was running when this device lost its memory. Its program is
     /// learned from the content again; then the run's folder is looked at.
     Recalled,
+    /// The site's account says that it had ended, or was running, when the machine was put back to a
+    /// snapshot. Once its program is known again, detection and the author's re-run rule decide.
+    Undone,
     /// It is an agent release that is being taken up: what the versions on the device say decides.
     Upgrading,
     /// It has ended.

@@ -5,6 +5,7 @@
 
 use muster_model::clock::Wall;
 use muster_model::id::{EpochId, Sequence};
+use muster_model::message::Body;
 use muster_model::settings::Setting;
 use muster_model::wire::device::Receipt;
 
@@ -39,6 +40,9 @@ impl Agent {
     pub(crate) fn receipt_arrived(&mut self, draft: &mut Draft, receipt: &Receipt) {
         if let Some(refused) = self.receipt_refused(receipt) {
             self.fired.note(Branch::ReceiptRefused);
+            if self.is_ahead(receipt) {
+                self.speak_up(draft);
+            }
             if self.is_other_epoch(receipt.epoch) {
                 // The policy tells which epoch is the newer one.
                 self.contact.hasten_poll();
@@ -58,6 +62,22 @@ impl Agent {
         }
         self.outbox.answered(self.memory.relieved, draft.now.elapsed);
         self.forget(draft);
+    }
+
+    /// Whether the site has messages of this very stream that this memory does not know of: the machine
+    /// was put back to a snapshot.
+    fn is_ahead(&self, receipt: &Receipt) -> bool {
+        receipt.device == self.identity.device
+            && receipt.incarnation == self.identity.incarnation
+            && !self.is_other_epoch(receipt.epoch)
+            && receipt.through > self.memory.head
+    }
+
+    /// Says anything: a message at a place that the site knows shows it that there are two histories.
+    fn speak_up(&mut self, draft: &mut Draft) {
+        self.fired.note(Branch::SiteAhead);
+        let facts = self.memory.facts.clone();
+        self.say(draft, Body::AgentStarted { facts });
     }
 
     fn is_other_epoch(&self, epoch: EpochId) -> bool {

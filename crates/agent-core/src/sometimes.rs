@@ -71,6 +71,12 @@ pub enum Branch {
     AccountTaken,
     /// The account named a run whose record was lost.
     Recalled,
+    /// The site said that the machine was put back to a snapshot.
+    PutBack,
+    /// What a snapshot undid was opened again.
+    DoneAgain,
+    /// Detection was asked about what a snapshot undid.
+    DetectedUndone,
     /// A run folder told of a run that the account did not know, or no longer.
     FoundAgain,
     /// The outbox had no room for the outcome of a new run.
@@ -129,7 +135,7 @@ pub enum Branch {
 
 impl Branch {
     /// Every one of them.
-    pub const ALL: [Branch; 59] = [
+    pub const ALL: [Branch; 62] = [
         Branch::Ignored,
         Branch::Rewound,
         Branch::EpochEntered,
@@ -162,6 +168,9 @@ impl Branch {
         Branch::MemoryLost,
         Branch::AccountTaken,
         Branch::Recalled,
+        Branch::PutBack,
+        Branch::DoneAgain,
+        Branch::DetectedUndone,
         Branch::FoundAgain,
         Branch::OutboxFull,
         Branch::GaveWay,

@@ -49,6 +49,9 @@ impl Agent {
             let told = self.say(draft, Body::AgentStarted { facts: facts.clone() });
             self.memory.gave_way.facts = !told;
         }
+        if !lives_on {
+            self.first_word_said(draft.now.elapsed);
+        }
         if facts != self.memory.facts {
             self.take_facts(draft, facts);
         }
@@ -57,6 +60,7 @@ impl Agent {
         }
         if self.policy.is_some() {
             self.inspect_runs(draft);
+            self.go_on_if_put_back(draft);
         }
     }
 

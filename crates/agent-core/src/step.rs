@@ -1,7 +1,7 @@
 //! What follows from an input: writes first, then effects.
 
 use muster_model::digest::Digest;
-use muster_model::id::{BootId, Sequence};
+use muster_model::id::{BootId, Incarnation, Sequence};
 use muster_model::message::RunId;
 use muster_model::package::{Detection, Program};
 use muster_model::parameter::Values;
@@ -100,6 +100,9 @@ pub enum Effect {
     Stop(RunId),
     /// Show something to users. Not answered: nothing depends on whether they see it.
     Tell(Telling),
+    /// The machine was put back to a snapshot: set this memory aside, and go on in that life. Not
+    /// answered: this machine ends.
+    GoOnAs(Incarnation),
     /// Restart the machine; answered by `RestartTried`. No run is under way, and what may be sent has
     /// been sent.
     Restart,

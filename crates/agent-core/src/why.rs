@@ -80,6 +80,9 @@ impl Agent {
                 "the new version of the agent reaches the site, or the one before returns"
             }
             (Stage::Recalled, _) => "the folder of the run from before the loss is looked at",
+            (Stage::Undone, _) => {
+                "detection, or the program's re-run rule, says whether it is done again"
+            }
             (Stage::DetectingBefore, _) => "detection tells whether anything is to be done",
             (Stage::Checking, _) => "conditions are looked at, then the program starts",
             (_, State::Waiting { why, .. }) => next_after(*why),

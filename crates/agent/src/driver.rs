@@ -37,6 +37,7 @@ use muster_host::quota::Quota;
 use muster_model::clock::Elapsed;
 use muster_model::digest::Digest;
 use muster_model::facts::Facts;
+use muster_model::id::Incarnation;
 use muster_model::message::RunId;
 use muster_model::name::Name;
 use ring::rand::{SecureRandom as _, SystemRandom};
@@ -121,6 +122,8 @@ pub(crate) enum Ended {
     Stopped,
     /// A release of the agent is to be started in its place.
     TakenUp,
+    /// The machine was put back to a snapshot, and goes on in this life of its memory.
+    PutBack(Incarnation),
 }
 
 /// The driver.
@@ -141,8 +144,8 @@ pub(crate) struct Driver {
     paused: bool,
     /// A newer program lies where this one was started from.
     upgrade_waits: bool,
-    /// A release is to be started in this agent's place.
-    taken_up: bool,
+    /// What is to follow instead of this life of the agent, if anything is.
+    follows: Option<Ended>,
     shown: Shown,
     /// Who is logged on, as the machine was last told.
     users: Vec<String>,
@@ -182,7 +185,7 @@ impl Driver {
             zone: TimeZone::system(),
             paused: false,
             upgrade_waits: false,
-            taken_up: false,
+            follows: None,
             shown,
             users: Vec::new(),
             looked: Elapsed::default(),
@@ -197,6 +200,9 @@ impl Driver {
         let mut link = link::watch();
         let mut nearby = nearby::watch(&self.places());
         loop {
+            if let Some(ended) = self.follows {
+                return Ok(ended);
+            }
             let due = self.sleep_until();
             let before = self.setup.clock.elapsed();
             let input = tokio::select! {
@@ -208,9 +214,6 @@ impl Driver {
                 Some(()) = nearby.recv() => self.look_around(),
                 () = tokio::time::sleep(due) => Some(self.wake(before, due)),
             };
-            if self.taken_up {
-                return Ok(Ended::TakenUp);
-            }
             let mut next = input;
             while let Some(input) = next {
                 let looked = is_seen_nearby(&input);
@@ -229,7 +232,7 @@ impl Driver {
         match letter.news {
             News::Input(input) => Ok(Some(*input)),
             News::TakenUp => {
-                self.taken_up = true;
+                self.follows = Some(Ended::TakenUp);
                 Ok(None)
             }
             News::Fatal(why) => Err(DriverError::Fatal(why)),

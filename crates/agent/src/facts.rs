@@ -10,6 +10,7 @@ use muster_model::name::Name;
 
 use crate::config::Config;
 use crate::driver::Isolation;
+use crate::machine;
 use crate::versions;
 
 /// The folder of extra facts in the data folder.
@@ -29,9 +30,10 @@ pub(crate) fn gather(data: &Path, name: &Name, config: &Config) -> Facts {
         agent_version: versions::running(data),
         isolation: Isolation::of_this_machine().word().to_owned(),
         root: config.root.to_string_lossy().into_owned(),
+        machine: machine::digest(),
         extra: {
             // What an administrator writes goes before what the machine shows.
-            let mut all = machine();
+            let mut all = shown();
             all.extend(extra(&data.join(FACTS_DIR)));
             all
         },
@@ -41,7 +43,7 @@ pub(crate) fn gather(data: &Path, name: &Name, config: &Config) -> Facts {
 /// What the machine shows of itself, for rules: `memoryMiB`, `processors`, `kernel`, and by
 /// os-release(5) `distribution` and `distributionVersion`. What cannot be read is left out, and a rule
 /// over it is unknown.
-fn machine() -> BTreeMap<String, Fact> {
+fn shown() -> BTreeMap<String, Fact> {
     let text = |path| {
         let bytes = publish::read_if_there(Path::new(path), FACTS_BYTES_MAX).ok().flatten();
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()

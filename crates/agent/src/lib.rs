@@ -34,6 +34,7 @@ mod generalize;
 pub mod identity;
 pub mod journal;
 mod link;
+mod machine;
 mod mailbox;
 mod memory;
 mod mif;

@@ -12,6 +12,7 @@
 use std::path::Path;
 
 use muster_agent_core::saved::Saved;
+use muster_model::id::Incarnation;
 
 use crate::identity::{Identity, IdentityError, LostMemory};
 use crate::journal::{self, Journal, JournalError, Owner};
@@ -103,6 +104,17 @@ pub(crate) fn open(data: &Path) -> Result<Memory, MemoryError> {
     Ok(memory)
 }
 
+/// Moves the identity to `life`, because the memory is `found` to be no longer the device's own. Durable on
+/// return; the next [`open`] sets the journal aside.
+pub(crate) fn give_up(data: &Path, life: Incarnation, found: &str) -> Result<(), MemoryError> {
+    let (mut identity, mut enrolment) = Identity::load_enrolled(data)?;
+    let lost = LostMemory { found: found.to_owned(), set_aside: journal::free_name(data)? };
+    enrolment.next_incarnation = Some(life);
+    enrolment.begin_next_incarnation(lost);
+    identity.enrolment = Some(enrolment);
+    Ok(identity.save(data)?)
+}
+
 /// Opens the journal if it is the device's own, of the incarnation in use. Another one, put in its
 /// place, is no better than a damaged one.
 fn open_journal(data: &Path, identity: &Identity) -> Result<Memory, JournalError> {
@@ -132,7 +144,7 @@ mod tests {
     use super::*;
     use crate::identity::{Der, Enrolment};
     use muster_model::digest::Digest;
-    use muster_model::id::{DeviceId, EpochId, Incarnation};
+    use muster_model::id::{DeviceId, EpochId};
     use muster_model::name::Name;
     use tempfile::TempDir;
 
@@ -214,6 +226,16 @@ mod tests {
         let memory = open(data.path()).unwrap();
         assert_eq!(memory.owner.because.as_deref(), Some("gone"));
         assert_eq!(incarnation(&data), (Incarnation(2), None));
+    }
+
+    #[test]
+    fn a_memory_that_is_given_up_is_set_aside_whole_and_the_next_life_says_why() {
+        let data = enrolled();
+        give_up(data.path(), Incarnation(7), "put back").unwrap();
+        let memory = open(data.path()).unwrap();
+        assert_eq!(memory.owner.because.as_deref(), Some("put back"));
+        assert_eq!(incarnation(&data), (Incarnation(7), None));
+        assert!(data.path().join("journal.damaged-1.db").exists());
     }
 
     #[test]

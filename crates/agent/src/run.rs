@@ -41,6 +41,8 @@ use crate::versions;
 const BLOCKING_THREADS_MAX: usize = 4;
 /// How long the end waits for what blocks. It is taken up again at the next start.
 const END_MOST: Duration = Duration::from_secs(1);
+/// What is told of a memory that the site has more of than the device.
+const PUT_BACK: &str = "the machine was put back to a snapshot: the site has another history of it";
 /// What a supervisor is started from: this program, also after its file has been replaced.
 pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
 
@@ -165,11 +167,12 @@ pub fn run(options: RunOptions) -> Result<(), RunError> {
     runtime.shutdown_timeout(END_MOST);
     drop(lock);
     match ended? {
-        Ended::Stopped => Ok(()),
+        Ended::Stopped | Ended::PutBack(_) => Ok(()),
         Ended::TakenUp => Ok(trial::keep(&data).map(drop)?),
     }
 }
 
+/// Runs one life of the device's memory after the other: a machine that was put back begins the next.
 async fn run_in(
     data: PathBuf,
     supervisor: PathBuf,
@@ -177,6 +180,20 @@ async fn run_in(
     clock: Clock,
 ) -> Result<Ended, RunError> {
     let stop = role::stop_on_signals()?;
+    loop {
+        let (data, supervisor, clock) = (data.clone(), supervisor.clone(), clock.clone());
+        let ended = live(data, supervisor, session_source.clone(), clock, stop.clone()).await?;
+        let Ended::PutBack(_) = ended else { return Ok(ended) };
+    }
+}
+
+async fn live(
+    data: PathBuf,
+    supervisor: PathBuf,
+    session_source: Option<PathBuf>,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<Ended, RunError> {
     if !first_boot::enrol(&data, &clock, &stop).await? {
         return Ok(Ended::Stopped);
     }
@@ -219,10 +236,15 @@ async fn run_in(
     };
     let renewing = setup.transport.clone();
     let driver = Driver::new(setup, core, memory.journal, memory.saved, shown);
-    tokio::select! {
-        ended = driver.run(stop) => Ok(ended?),
-        error = renewal::keep(&data, &renewing) => Err(error.into()),
+    let ended = tokio::select! {
+        ended = driver.run(stop.clone()) => ended?,
+        error = renewal::keep(&data, &renewing) => return Err(error.into()),
+    };
+    if let Ended::PutBack(life) = ended {
+        tracing::warn!("{PUT_BACK}");
+        memory::give_up(&data, life, PUT_BACK)?;
     }
+    Ok(ended)
 }
 
 /// Opens the memory. If it was lost and no incarnation is left, the site is asked for one first: until

@@ -52,6 +52,7 @@ impl Device {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             isolation: "unit".to_owned(),
             root: "/".to_owned(),
+            machine: None,
             extra: Default::default(),
         }
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
+
 /// Extra facts of one device (`facts.d`).
 pub const EXTRA_FACTS_MAX: usize = 256;
 
@@ -25,6 +27,11 @@ pub struct Facts {
     /// The folder that programs install below.
     #[serde(default)]
     pub root: String,
+    /// A digest of what names the machine (machine-id, and what its firmware says): the same for a
+    /// machine that was put back to a snapshot, another one for most copies. Absent if the machine does
+    /// not say, and in what release 0.1 said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Digest>,
     /// Facts from `facts.d`: text, whole numbers, true or false.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, Fact>,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::advertisement::{At, Late, OfflineFor};
 use crate::clock::Wall;
 use crate::digest::Digest;
-use crate::id::{AdvertisementId, DeviceId, EpochId};
+use crate::id::{AdvertisementId, DeviceId, EpochId, Incarnation, Sequence};
 use crate::message::Occurrence;
 use crate::name::Name;
 use crate::notice::Notice;
@@ -57,6 +57,10 @@ pub struct Policy {
     /// A person must admit the device or clear a suspicion: it starts nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Order>,
+    /// A machine that was put back to a snapshot is told how it goes on. Agents of the first release
+    /// pass over it, and are held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_back: Option<PutBack>,
     /// Everything is halted: nothing starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub halted: Option<Order>,
@@ -73,6 +77,21 @@ impl Policy {
     pub fn least_format(windows: &[Window]) -> u32 {
         if windows.is_empty() { FORMAT_PLAIN } else { FORMAT_WITH_WINDOWS }
     }
+}
+
+/// How a machine goes on that was put back to a snapshot. It names the machine by what only that one has
+/// said, so neither its original nor another copy takes it for its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PutBack {
+    /// The life of the memory in which the histories part.
+    pub incarnation: Incarnation,
+    /// The first message that only the history of this machine has.
+    pub sequence: Sequence,
+    /// The chain after it.
+    pub chain: Digest,
+    /// The life in which the machine goes on.
+    pub life: Incarnation,
 }
 
 /// Somebody's word that holds something back.

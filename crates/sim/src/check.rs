@@ -82,7 +82,7 @@ fn monotone(core: &mut Core, old: Option<&ObligationRow>, new: &ObligationRow) {
     let left = State::Withdrawn { why: Withdrawal::LeftCollection };
     let ended =
         old.decided == Author::Device && old.state.word().is_terminal() && old.state != left;
-    let undone = old.state.word() == Word::Succeeded && new.state.word() == Word::RolledBack;
+    let undone = new.state.word() == Word::RolledBack;
     if ended && !undone && old.state != new.state {
         let found = format!(
             "{} {}: {} became {}",

@@ -83,6 +83,8 @@ pub(crate) struct Device {
     salvaged: Vec<Report>,
     /// A snapshot of the machine's disk.
     snapshot: Option<Box<Snapshot>>,
+    /// Of a device of which there were two pasts: every message that this machine has said.
+    past: BTreeSet<Digest>,
     /// The disk is full; so many bytes are left of the journal's reserve.
     reserve: Option<u64>,
     /// When the site's time was last heard in this boot.
@@ -117,6 +119,7 @@ impl Device {
             agent_version: upgrade::INSTALLED.to_owned(),
             isolation: "session".to_owned(),
             root: "/".to_owned(),
+            machine: Some(Digest::of_parts("sim/machine", &[&index.to_le_bytes()])),
             ..Facts::default()
         };
         let present: Vec<(Digest, bool)> = core
@@ -143,6 +146,7 @@ impl Device {
             memory_lost: None,
             salvaged: Vec::new(),
             snapshot: None,
+            past: BTreeSet::new(),
             reserve: None,
             heard: None,
             software,

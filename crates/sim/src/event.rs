@@ -53,6 +53,18 @@ pub(crate) enum Ask {
     },
 }
 
+impl Ask {
+    /// Which device speaks, in which life of its memory.
+    pub(crate) fn speaker(&self) -> (DeviceId, Incarnation) {
+        match self {
+            Ask::Post(batch) => (batch.header.device, batch.header.incarnation),
+            Ask::Poll { device, incarnation, .. } | Ask::Account { device, incarnation } => {
+                (*device, *incarnation)
+            }
+        }
+    }
+}
+
 /// What is answered.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {

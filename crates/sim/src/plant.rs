@@ -91,6 +91,8 @@ plants! {
     DuplicatesTaken => "duplicates-taken",
     /// The site does not compare the two histories of a copied device.
     ForksUnseen => "forks-unseen",
+    /// What a machine did before it was put back to a snapshot still counts.
+    PutBackCounts => "put-back-counts",
     /// The site's own decisions move rows and not the counters.
     DecisionsUncounted => "decisions-uncounted",
     /// A site that was restored goes on under the epoch that it had.
@@ -143,6 +145,7 @@ pub(crate) fn plant_site(core: &Core) -> SitePlanted {
         holes_taken: core.is_planted(Plant::HolesTaken),
         duplicates_taken: core.is_planted(Plant::DuplicatesTaken),
         forks_unseen: core.is_planted(Plant::ForksUnseen),
+        put_back_counts: core.is_planted(Plant::PutBackCounts),
     }
 }
 

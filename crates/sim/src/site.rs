@@ -4,6 +4,7 @@
 //! crash after it leaves everything but the answer.
 
 pub(crate) mod admin;
+mod put_back;
 mod reconcile;
 mod removal;
 pub(crate) mod store;
@@ -12,7 +13,8 @@ mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster_model::id::{DeviceId, EpochId, Incarnation};
+use muster_model::clock::Wall;
+use muster_model::id::{DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::policy::PinnedProgram;
 use muster_model::policy::{Due, Policy};
 use muster_model::settings::Settings;
@@ -22,6 +24,7 @@ use muster_site_core::device::Admission;
 use muster_site_core::edit::Walk;
 use muster_site_core::ingest::{Ingest, Lookups, Reading, StreamRow, Taken, plan};
 use muster_site_core::obligation::{Key, Planted};
+use muster_site_core::put_back::{Hearing, Lives};
 use muster_site_core::targeting::{
     DeviceSide, LiveAdvertisement, OpenOccurrence, SiteSide, SiteVersions, Timing, compile, tag,
 };
@@ -54,6 +57,11 @@ pub(crate) struct Site {
     held: BTreeMap<u64, HeldPoll>,
     planted: Planted,
     backup: Option<(Store, Meant)>,
+}
+
+/// The keys of all streams of a device.
+fn streams_of(device: DeviceId) -> std::ops::RangeInclusive<(DeviceId, Incarnation)> {
+    (device, Incarnation(0))..=(device, Incarnation(u32::MAX))
 }
 
 /// The site's process ended in the middle.
@@ -135,6 +143,10 @@ impl Site {
             core.answer(Node::Site, &call, Answer::Unavailable);
             return;
         }
+        let hearing = self.heard(core, &call.ask);
+        if self.process.is_none() {
+            return;
+        }
         match &call.ask {
             Ask::Post(batch) => {
                 let batch = batch.clone();
@@ -149,8 +161,11 @@ impl Site {
                     tag: *tag,
                     call: call.clone(),
                 };
-                let wait = *wait;
+                let wait = (*wait).min(self.poll_most(core, *device));
                 self.hold(core, held, wait);
+            }
+            Ask::Account { .. } if !matches!(hearing, Hearing::Speaks | Hearing::Mends) => {
+                core.answer(Node::Site, &call, Answer::Kept("not while it is watched"));
             }
             Ask::Account { device, incarnation } => {
                 let (epoch, rows) = (self.store.epoch, self.store.rows.values());
@@ -178,12 +193,20 @@ impl Site {
             return Ok(Answer::Kept("no such device"));
         };
         let lookups = self.lookups(core, row, &reading);
+        let doubted = core.truth.copied.contains(&stream_key.0).then(|| reading.clone());
         let ingest = plan(&stream, reading, lookups);
         for branch in ingest.fired().iter() {
             core.seen.mark("site", &branch);
         }
         match ingest {
-            Ingest::Taken(taken) => self.commit(core, *taken, call),
+            Ingest::Taken(taken) => {
+                let answer = self.commit(core, *taken, call)?;
+                if let Some(reading) = doubted {
+                    self.went_on(core, &reading);
+                }
+                Ok(answer)
+            }
+            Ingest::Watched => Ok(Answer::Unavailable),
             Ingest::Behind { through } => {
                 Ok(Answer::Behind(Behind { epoch: self.store.epoch, through }))
             }
@@ -196,8 +219,10 @@ impl Site {
                     );
                     core.violated("no fork without a copy", found);
                 }
-                self.store.streams.insert(stream_key, stream);
-                self.hold_forked(core, batch.header.device);
+                self.store.streams.insert(stream_key, *stream);
+                if let Some(reading) = doubted {
+                    self.forked(core, &reading);
+                }
                 Ok(Answer::Kept("forked"))
             }
             Ingest::UnknownIncarnation { said, granted } => {
@@ -224,9 +249,18 @@ impl Site {
             chain_at_last: store.messages.get(&last).map(|message| message.chain),
             granted: device.granted,
             newest: device.newest,
+            newest_since: self.newest_since(device),
+            lives: Lives::of(store.streams.range(streams_of(header.device)).map(|(_, one)| one)),
             now: core.wall(),
             planted: self.planted.clone(),
         }
+    }
+
+    /// When the newest life of a device was first heard.
+    fn newest_since(&self, row: &DeviceRow) -> Option<Wall> {
+        let range = (row.device.id, row.newest, Sequence(0))..;
+        let (place, first) = self.store.messages.range(range).next()?;
+        ((place.0, place.1) == (row.device.id, row.newest)).then_some(first.received)
     }
 
     fn commit(&mut self, core: &mut Core, taken: Taken, call: &Call) -> Result<Answer, Cut> {
@@ -244,7 +278,7 @@ impl Site {
         if let Some(names) = &mut self.planted.short_names {
             names.extend(taken.short_names.iter().copied());
         }
-        self.store.take(&taken);
+        self.store.take(&taken, core.wall());
         crate::check::sums_of(core, &self.store, &taken);
         if core.crash().is_some() {
             core.seen.world(Rare::SiteCrashedAfterCommit);
@@ -362,7 +396,9 @@ impl Site {
         let memberships = store.memberships(device);
         let windows = store.windows.values().filter(|(id, _)| memberships.contains(id));
         let windows = windows.map(|(_, window)| window.clone()).collect();
-        let side = DeviceSide { device, settings: Settings::default(), held, windows };
+        let put_back = held.as_ref().and_then(|_| self.lives(device).told());
+        let settings = Settings::default();
+        let side = DeviceSide { device, settings, held, put_back, windows };
         compile(&site, &side, &live, &open, tag, core.wall())
     }
 

@@ -61,6 +61,10 @@ pub enum Rare {
     RolledBack,
     /// A device's disk was copied to a second machine.
     Cloned,
+    /// A device that was put back went on in its next life.
+    PutBackMended,
+    /// Two machines spoke as one device.
+    SecondMachine,
     /// A device with two histories was held.
     ForkHeld,
     /// A device's disk was full.
@@ -91,7 +95,7 @@ pub enum Rare {
 
 impl Rare {
     /// Every one of them.
-    pub const ALL: [Rare; 39] = [
+    pub const ALL: [Rare; 41] = [
         Rare::KilledBeforeWrite,
         Rare::KilledUnsynced,
         Rare::PowerCutUnsynced,
@@ -117,6 +121,8 @@ impl Rare {
         Rare::TooLate,
         Rare::Salvaged,
         Rare::RolledBack,
+        Rare::PutBackMended,
+        Rare::SecondMachine,
         Rare::Cloned,
         Rare::ForkHeld,
         Rare::DiskFull,

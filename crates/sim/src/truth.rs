@@ -70,6 +70,8 @@ pub(crate) struct Truth {
     pub rogues: BTreeSet<DeviceId>,
     /// Devices of which there are, or were, two machines or two pasts under one identity.
     pub copied: BTreeSet<DeviceId>,
+    /// Those of them whose disk was copied to a second machine.
+    pub cloned: BTreeSet<DeviceId>,
     /// Every chain that was ever durable on such a device.
     pub chains_of_copies: BTreeSet<Digest>,
     /// How often a running agent was told that its facts changed, by stream: each is a word that is due.

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use muster_agent_core::input::Ending;
 use muster_agent_core::saved::Key as DeviceKey;
-use muster_model::state::{EvidenceKind, Interruption, Rule, State, Waiting};
+use muster_model::id::DeviceId;
+use muster_model::state::{Author, EvidenceKind, Interruption, Rule, State, Waiting};
 use muster_site_core::device::Admission;
 use muster_site_core::obligation::{Key, ObligationRow, Place};
 
 use crate::core::Core;
 use crate::device::Device;
 use crate::site::Site;
-use crate::site::store::{Advertised, Store};
+use crate::site::store::{Advertised, DeviceRow, Store};
 use crate::sometimes::Rare;
 use crate::truth::Execution;
 use crate::upgrades;
@@ -21,8 +22,7 @@ pub(crate) fn unfinished(core: &Core, devices: &[Device], site: &Site) -> Option
     let store = &site.store;
     for device in devices {
         let row = store.devices.get(&device.id)?;
-        let copied = core.truth.copied.contains(&device.id);
-        if copied || row.device.admission == Admission::Retired {
+        if waits_for_a_person(core, device.id, &row.device.admission) {
             continue;
         }
         let Some(memory) = &device.journal.durable().memory else {
@@ -48,11 +48,20 @@ pub(crate) fn unfinished(core: &Core, devices: &[Device], site: &Site) -> Option
     upgrades::unfinished(devices).or_else(obligations)
 }
 
+/// Whether only a person can tell what is to become of a device: it was retired, there are two of it, or
+/// it was put back and the site, restored from a backup, has forgotten what both histories have in common.
+fn waits_for_a_person(core: &Core, device: DeviceId, admission: &Admission) -> bool {
+    let truth = &core.truth;
+    let parted = truth.restored
+        && truth.copied.contains(&device)
+        && matches!(admission, Admission::Held { .. });
+    parted || truth.cloned.contains(&device) || *admission == Admission::Retired
+}
+
 /// Why an obligation neither has ended nor waits for something legitimate.
 fn open(core: &Core, devices: &[Device], store: &Store, key: &Key) -> Option<String> {
     let admission = &store.devices.get(&key.device)?.device.admission;
-    let copied = core.truth.copied.contains(&key.device);
-    if copied || *admission == Admission::Retired || !core.truth.is_honest(key.device) {
+    if waits_for_a_person(core, key.device, admission) || !core.truth.is_honest(key.device) {
         return None;
     }
     let advertised = store.advertisements.get(&key.advertisement)?;
@@ -119,7 +128,7 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
         // The exit record of a run that the account named went with the disk; with the journal alone,
         // how far an obligation of several programs had come.
         let lost = core.truth.disks_lost.contains(&device.index)
-            || is_of_several(core, &site.store, &row.key)
+            || is_of_several(core, &site.store, &row.key, &done)
                 && core.truth.lost_streams.keys().any(|(lost, _)| *lost == device.id);
         let forgotten = lost && row.state == State::Interrupted { cause: Interruption::MemoryLost };
         if forgotten {
@@ -130,15 +139,44 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
             core.violated("outcomes are the truth", found);
         }
     }
+    for device in devices {
+        still_said(core, device, &site.store);
+    }
     verify(core, &site.store);
 }
 
-/// Whether another program goes before the one that is advertised, or it runs for several users.
-fn is_of_several(core: &Core, store: &Store, key: &Key) -> bool {
+/// No row rests on what a machine said before it was put back to a snapshot.
+fn still_said(core: &mut Core, device: &Device, store: &Store) {
+    let Some(DeviceRow { device: row, .. }) = store.devices.get(&device.id) else { return };
+    let is_copied = core.truth.copied.contains(&device.id) && !core.truth.restored;
+    if !is_copied || waits_for_a_person(core, device.id, &row.admission) {
+        return;
+    }
+    let rows = store.rows.values().filter(|row| row.key.device == device.id);
+    let resting = rows.filter(|row| row.decided == Author::Device);
+    let undone = resting.into_iter().find(|row| {
+        let place = row.place.map(|at| (device.id, at.incarnation, at.sequence));
+        let stored = place.and_then(|place| store.messages.get(&place));
+        stored.is_some_and(|message| !device.has_said(message.chain))
+    });
+    if let Some(row) = undone {
+        let found = format!(
+            "{} {}: {} is of a past that was undone",
+            device.name, row.key.occurrence, row.state
+        );
+        core.violated("what was undone counts no more", found);
+    }
+}
+
+/// Whether another program goes before the one that is advertised, or went before that of an earlier
+/// revision, or it runs for several users.
+fn is_of_several(core: &Core, store: &Store, key: &Key, done: &[&Execution]) -> bool {
     let advertised = store.advertisements.get(&key.advertisement);
     let software = advertised.and_then(|one| core.scenario.software.get(one.software));
     software.is_some_and(|software| {
-        software.program.depends_on.is_some() || software.program.runs_for_each_user()
+        software.program.depends_on.is_some()
+            || software.program.runs_for_each_user()
+            || done.iter().any(|one| one.manifest != software.package.manifest)
     })
 }
 

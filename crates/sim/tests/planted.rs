@@ -65,6 +65,7 @@ planted! {
     holes_taken_is_found => HolesTaken,
     duplicates_taken_is_found => DuplicatesTaken,
     forks_unseen_is_found => ForksUnseen,
+    put_back_counts_is_found => PutBackCounts,
     decisions_uncounted_is_found => DecisionsUncounted,
     epoch_kept_by_restore_is_found => EpochKeptByRestore,
     leavers_forgotten_is_found => LeaversForgotten,

@@ -40,6 +40,8 @@ branches! {
     Withdrawn = "withdrawn",
     /// The device spoke after the site had declared an end.
     EndUndone = "end-undone",
+    /// A word of what a machine did before it was put back to a snapshot.
+    Undone = "undone",
 }
 
 /// A set of [`Branch`]es.

@@ -18,6 +18,7 @@ pub mod ingest;
 pub mod membership;
 pub mod obligation;
 pub mod occurrence;
+pub mod put_back;
 pub mod recurrence;
 pub mod removal;
 pub mod roles;

@@ -38,6 +38,13 @@ pub struct Place {
     pub sequence: Sequence,
 }
 
+impl Place {
+    /// The place of a message.
+    pub fn of(message: &Message) -> Self {
+        Self { incarnation: message.incarnation, sequence: message.sequence }
+    }
+}
+
 /// The row of an obligation. Written when the device first says something or the site decides
 /// something; until then the obligation is `targeted` and has no row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +193,8 @@ pub struct Planted {
     pub duplicates_taken: bool,
     /// Two histories under one stream are not compared.
     pub forks_unseen: bool,
+    /// What a machine did before it was put back to a snapshot still counts.
+    pub put_back_counts: bool,
 }
 
 /// Applies `said` to the obligation `key`, whose row is `row` if there is one. `now` is the site's

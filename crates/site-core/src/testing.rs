@@ -183,6 +183,8 @@ pub(crate) fn lookups() -> Lookups {
         chain_at_last: None,
         granted: Incarnation(2),
         newest: Incarnation(1),
+        newest_since: None,
+        lives: Default::default(),
         now: Wall(10_000),
         #[cfg(feature = "planted")]
         planted: Default::default(),

@@ -437,7 +437,8 @@ fn random_lives_reach_the_rare_branches() {
         }
     }
     // These need a setting, a full outbox, a month of silence, a site that was rolled back further, restarts
-    // that fail or repeat more than in a random life, users who leave in time, or a release of the agent;
+    // that fail or repeat more than in a random life, users who leave in time, a machine that was put back, or
+    // a release of the agent;
     // each has a test of its own.
     let elsewhere = [
         Branch::BootGrace,
@@ -450,6 +451,9 @@ fn random_lives_reach_the_rare_branches() {
         Branch::Restated,
         Branch::RestartFailed,
         Branch::RestartLoop,
+        Branch::PutBack,
+        Branch::DoneAgain,
+        Branch::DetectedUndone,
         Branch::UpgradeWaits,
         Branch::Upgraded,
         Branch::ReachedSite,

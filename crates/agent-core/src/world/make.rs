@@ -48,6 +48,7 @@ pub(super) fn policy() -> Policy {
         trust: 1,
         settings: Settings::default(),
         held: None,
+        put_back: None,
         halted: None,
         advertisements: Vec::new(),
         windows: Vec::new(),

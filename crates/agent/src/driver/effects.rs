@@ -7,7 +7,7 @@ use muster_host::quota::folder_bytes;
 use muster_model::package::Program;
 use muster_model::state::Waiting;
 
-use super::{Driver, Setup};
+use super::{Driver, Ended, Setup};
 use crate::desktop;
 
 impl Driver {
@@ -46,6 +46,10 @@ impl Driver {
                 tokio::task::spawn_blocking(move || {
                     desktop::tell(&setup.sessions, &telling, &zone)
                 });
+            }
+            // A release that is to be started finds out by itself.
+            Effect::GoOnAs(life) => {
+                self.follows.get_or_insert(Ended::PutBack(life));
             }
             Effect::Restart => self.restart_machine(),
             Effect::TakeUp { package, trial } => self.take_up(package, trial),

@@ -394,6 +394,7 @@ fn current(desk: &Desk) -> (Policy, String) {
         trust,
         settings: Settings::default(),
         held: None,
+        put_back: None,
         halted: None,
         advertisements: truth.offers.clone(),
         windows: Vec::new(),

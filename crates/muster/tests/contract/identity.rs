@@ -163,7 +163,7 @@ fn two_machines_with_one_identity_are_held_and_each_gets_its_own() {
 }
 
 #[test]
-fn a_machine_put_back_to_a_snapshot_is_held_and_its_outcomes_stay() {
+fn a_machine_that_does_not_say_which_it_is_is_held_when_it_is_put_back_and_its_outcomes_stay() {
     let mut fleet = Fleet::new();
     fleet.agents(1);
     fleet.publish("mark", &fleet.mark(""), json!({}));
@@ -180,7 +180,7 @@ fn a_machine_put_back_to_a_snapshot_is_held_and_its_outcomes_stay() {
     fleet.terminate("d1");
     std::fs::remove_dir_all(fleet.path("d1")).unwrap();
     copy(&fleet, "snapshot", "d1");
-    fleet.restart_with("d1", &[("MUSTER_BOOT_ID", "put-back")]);
+    fleet.restart_with("d1", &[("MUSTER_BOOT_ID", "put-back"), ("MUSTER_MACHINE", "")]);
     is_held(&fleet, &device);
     fleet.stands("d1", "since", "succeeded");
     fleet.advertise("after", "mark", &["d1"], json!({}));

@@ -28,6 +28,7 @@ mod poison;
 mod process;
 mod programs;
 mod publishers;
+mod put_back;
 mod query;
 mod recount;
 mod releases;

@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use muster_agent_core::step::Write;
 use muster_agent_core::versions::Versions;
 use muster_model::digest::Digest;
+use muster_model::facts::Facts;
 use muster_model::id::{DeviceId, Incarnation, Sequence};
 use muster_model::message::{Body, Message, Report, RunId};
 
 use super::Device;
 use super::run::RunFolder;
+use super::shell::Cut;
 use crate::core::Core;
 use crate::disk::Disk;
 use crate::event::Event;
@@ -34,6 +36,7 @@ pub(super) struct Snapshot {
     reached: BTreeSet<Digest>,
     folders: BTreeMap<RunId, RunFolder>,
     versions: Versions,
+    past: BTreeSet<Digest>,
 }
 
 impl Device {
@@ -103,8 +106,49 @@ impl Device {
         core.truth.disks_lost.insert(self.index);
     }
 
-    fn snapshot(&self) -> Snapshot {
+    /// The site has another history of this device, as of a machine that was put back: it goes on in the
+    /// life that the site handed out.
+    pub(super) fn go_on_as(&mut self, core: &mut Core, life: Incarnation) -> Result<(), Cut> {
+        core.note(self.node(), format_args!("was put back; goes on as incarnation {life}"));
+        self.kill_agent(core);
+        // Whoever reads the journal knows which of its messages the site has.
+        self.salvaged = self.unrelieved().collect();
+        self.journal.wipe();
+        (self.incarnation, self.next_incarnation) = (life, None);
+        self.memory_lost = Some("the machine was put back to a snapshot".to_owned());
+        Err(Cut)
+    }
+
+    fn unrelieved(&self) -> impl Iterator<Item = Report> {
+        let journal = self.journal.read();
+        let relieved = journal.memory.as_ref().map_or(Sequence(0), |memory| memory.relieved);
+        let messages = journal.messages.range(relieved.next()..);
+        messages
+            .filter_map(|(_, kept)| serde_json::from_slice::<Message>(&kept.bytes).ok())
+            .filter_map(|message| match message.body {
+                Body::Obligation(report) => Some(report),
+                _ => None,
+            })
+    }
+
+    /// Notes what this machine has told and still knows of, on a device of which there were two pasts.
+    pub(super) fn note_past(&mut self, chains: impl IntoIterator<Item = Digest>) {
+        self.past.extend(chains);
+    }
+
+    /// Whether the machine, as it is now, has ever said the message with that chain.
+    pub(crate) fn has_said(&self, chain: Digest) -> bool {
+        self.past.contains(&chain)
+    }
+
+    fn snapshot(&self, core: &Core) -> Snapshot {
+        // Of a device with two pasts only its own count.
+        let is_first = !is_copied(core, self.id);
+        let own = core.truth.chains.iter().filter(|((id, _), _)| is_first && *id == self.id);
+        let durable = self.journal.durable().messages.values().map(|kept| kept.chain);
+        let past = own.flat_map(|(_, chains)| chains.iter().copied()).chain(durable);
         Snapshot {
+            past: past.chain(self.past.iter().copied()).collect(),
             journal: self.journal.copy(),
             incarnation: self.incarnation,
             next_incarnation: self.next_incarnation,
@@ -127,6 +171,7 @@ impl Device {
         self.reached = snapshot.reached;
         self.folders = snapshot.folders;
         self.versions = snapshot.versions;
+        self.past = snapshot.past;
     }
 
     /// Somebody takes a snapshot of the virtual machine or, if there is one, puts the machine back to
@@ -134,7 +179,7 @@ impl Device {
     pub(crate) fn snapshot_or_roll_back(&mut self, core: &mut Core) {
         let Some(snapshot) = self.snapshot.take() else {
             core.note(self.node(), format_args!("is copied to a snapshot"));
-            self.snapshot = Some(Box::new(self.snapshot()));
+            self.snapshot = Some(Box::new(self.snapshot(core)));
             return;
         };
         core.seen.world(Rare::RolledBack);
@@ -156,10 +201,16 @@ impl Device {
         copy.id = self.id;
         copy.name = self.name.clone();
         copy.key = self.key.clone();
-        copy.facts = self.facts.clone();
+        copy.facts = Facts { machine: copy.machine_of_copy(self), ..self.facts.clone() };
         copy.machine.boots = BOOTS_OF_COPY;
-        copy.put_back(self.snapshot());
+        copy.put_back(self.snapshot(core));
+        core.truth.cloned.insert(self.id);
         copy
+    }
+
+    /// Half of the copied machines cannot be told from the original.
+    fn machine_of_copy(&self, original: &Device) -> Option<Digest> {
+        if self.index.is_multiple_of(2) { self.facts.machine } else { original.facts.machine }
     }
 
     /// Something else fills the disk: of the journal only its reserve is left.

@@ -153,6 +153,7 @@ impl Device {
             Effect::Stop(run) => self.stop(core, run),
             Effect::Clean(run) => self.clean(core, run),
             Effect::Discard(run) => self.discard(core, run),
+            Effect::GoOnAs(life) => return self.go_on_as(core, life),
             Effect::TakeUp { package, trial } => return self.take_up(core, package, trial),
             Effect::TrialPassed(manifest) => return self.trial_passed(core, manifest),
             Effect::ReturnTold(manifest) => return self.return_told(core, manifest),
@@ -280,8 +281,9 @@ impl Device {
         }
         let stream = (memory.device, memory.incarnation);
         if is_copied(core, self.id) {
-            let chains = durable.messages.values().map(|kept| kept.chain);
-            return core.truth.chains_of_copies.extend(chains);
+            let chains: Vec<_> = durable.messages.values().map(|kept| kept.chain).collect();
+            core.truth.chains_of_copies.extend(chains.iter().copied());
+            return self.note_past(chains);
         }
         let chains = core.truth.chains.entry(stream).or_default();
         let noted = muster_model::id::Sequence(chains.len() as u64);

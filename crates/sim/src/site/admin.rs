@@ -19,9 +19,9 @@ use muster_site_core::membership::{Clauses, Collection, Definition};
 use muster_site_core::obligation::Key;
 use muster_site_core::removal::is_answer;
 
-use super::Site;
 use super::store::{CollectionRow, DeviceRow};
 use super::transaction::live;
+use super::{Site, put_back};
 use crate::core::{Core, Node};
 use crate::kind::Kind;
 use crate::offline;
@@ -143,6 +143,8 @@ impl Site {
         self.close_hopeless_windows(core);
         self.transact(core, "lets everybody go on", |staged, dice| {
             let at = staged.at.0;
+            let ids: Vec<DeviceId> = staged.store.devices.keys().copied().collect();
+            ids.into_iter().for_each(|device| put_back::settle(&mut staged.store, device));
             for row in staged.store.devices.values_mut() {
                 if matches!(row.device.admission, Admission::Held { .. }) {
                     row.device.admission = Admission::Admitted;
@@ -376,23 +378,11 @@ impl Site {
                 (true, Admission::Admitted) => {
                     *admission = Admission::Held { order: by("dora", false) };
                 }
-                (false, Admission::Held { .. }) => *admission = Admission::Admitted,
+                (false, Admission::Held { .. }) => {
+                    *admission = Admission::Admitted;
+                    put_back::settle(&mut staged.store, device);
+                }
                 _ => return,
-            }
-            staged.touch(device);
-        });
-    }
-
-    /// Two histories of a device were seen: it is held until somebody has looked at it.
-    pub(super) fn hold_forked(&mut self, core: &mut Core, device: DeviceId) {
-        let admitted = self.store.devices.get(&device).map(|row| &row.device.admission);
-        if !admitted.is_some_and(Admission::is_admitted) {
-            return;
-        }
-        core.seen.world(Rare::ForkHeld);
-        self.transact(core, "holds a device with two histories", |staged, _| {
-            if let Some(row) = staged.store.devices.get_mut(&device) {
-                row.device.admission = Admission::Held { order: by("the site", false) };
             }
             staged.touch(device);
         });
@@ -423,7 +413,7 @@ impl Site {
     }
 }
 
-fn by(who: &str, kill: bool) -> Order {
+pub(super) fn by(who: &str, kill: bool) -> Order {
     Order { by: who.to_owned(), reason: "because".to_owned(), kill }
 }
 

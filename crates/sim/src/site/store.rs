@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::message::{Body, Message, Occurrence, Report};
@@ -61,6 +62,7 @@ pub(crate) struct Advertised {
 }
 
 /// A message as stored, set aside or taken.
+#[derive(Clone)]
 pub(crate) struct StoredMessage {
     /// The chain after it.
     pub chain: Digest,
@@ -72,6 +74,8 @@ pub(crate) struct StoredMessage {
     pub late: bool,
     /// In which order the site took it.
     pub taken: u64,
+    /// When, in the site's time.
+    pub received: Wall,
 }
 
 /// All rows.
@@ -177,7 +181,7 @@ impl Store {
     }
 
     /// Makes the changes of a batch.
-    pub(crate) fn take(&mut self, taken: &Taken) {
+    pub(crate) fn take(&mut self, taken: &Taken, received: Wall) {
         let stream = (taken.stream.device, taken.stream.incarnation);
         let order = self.messages.len() as u64;
         for (index, accepted) in taken.accepted.iter().enumerate() {
@@ -191,6 +195,7 @@ impl Store {
                 report,
                 late: accepted.late,
                 taken: order + index as u64,
+                received,
             };
             self.messages.insert((stream.0, stream.1, accepted.sequence), Arc::new(message));
         }
@@ -201,6 +206,7 @@ impl Store {
                 report: None,
                 late: false,
                 taken: order,
+                received,
             };
             self.messages.insert((stream.0, stream.1, aside.place.sequence), Arc::new(message));
         }

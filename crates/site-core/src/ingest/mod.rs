@@ -3,6 +3,7 @@
 //! ```text
 //! batch --first > through+1--------------------> behind      nothing written
 //!       --chain differs from ours--------------> fork        nothing overwritten, batch set aside
+//!       --of a life that is watched------------> watched     nothing written
 //!       --older messages lost on the device----> gap, then
 //!       --rest---------------------------------> taken       what we had: `exists`; what cannot be
 //!                                                            read: set aside; the rest: accepted
@@ -32,6 +33,7 @@ use crate::branch::{Branch, Fired};
 #[cfg(feature = "planted")]
 use crate::obligation::Planted;
 use crate::obligation::{CounterDelta, Key, ObligationRow, Place};
+use crate::put_back::Lives;
 
 pub use plan::{plan, retry};
 pub use reading::{Reading, Unfit, read_message};
@@ -51,6 +53,10 @@ pub struct Lookups {
     pub granted: Incarnation,
     /// The highest incarnation that the site has heard of it.
     pub newest: Incarnation,
+    /// Of a batch of an older life: when the site took the first message of the newest one, in its own time.
+    pub newest_since: Option<Wall>,
+    /// Those lives of its memory that were doubted.
+    pub lives: Lives,
     /// The site's time.
     pub now: Wall,
     /// Planted bugs.
@@ -67,6 +73,8 @@ impl Lookups {
             chain_at_last: None,
             granted,
             newest,
+            newest_since: None,
+            lives: Lives::default(),
             now,
             #[cfg(feature = "planted")]
             planted: Planted::default(),
@@ -87,9 +95,13 @@ pub enum Ingest {
     /// Keep the batch as set aside under its head, mark the stream, hold the device. No receipt.
     Forked {
         /// The stream with the mark; nothing else of it changed.
-        stream: StreamRow,
+        stream: Box<StreamRow>,
     },
-    /// Write nothing: the batch speaks for a life of the memory that the site has not handed out.
+    /// Write nothing: whether this life of the memory may speak is not known yet
+    /// ([`crate::put_back`]).
+    Watched,
+    /// Write nothing: the batch speaks for a life of the memory that the site has not handed out, or has
+    /// refused since.
     UnknownIncarnation {
         /// What the batch says.
         said: Incarnation,
@@ -106,7 +118,7 @@ impl Ingest {
             Ingest::Taken(taken) => fired = taken.fired,
             Ingest::Behind { .. } => fired.mark(Branch::Behind),
             Ingest::Forked { .. } => fired.mark(Branch::Equivocation),
-            Ingest::UnknownIncarnation { .. } => {}
+            Ingest::Watched | Ingest::UnknownIncarnation { .. } => {}
         }
         fired
     }

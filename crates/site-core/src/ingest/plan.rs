@@ -11,13 +11,23 @@ use super::reading::{ReadMessage, Reading, Unfit, key_of, read_message};
 use super::{Accepted, Fork, Gap, Ingest, Lookups, SetAside, StreamRow, Taken};
 use crate::branch::{Branch, Fired};
 use crate::obligation::{Applied, Key, ObligationRow, Place, Said, deltas_between};
+use crate::put_back::{Suspicion, is_written_since};
 
 /// Decides what becomes of a batch. `stream` is the row of its stream, or [`StreamRow::new`].
 pub fn plan(stream: &StreamRow, reading: Reading, lookups: Lookups) -> Ingest {
     let header = &reading.header;
-    if header.incarnation > lookups.granted || header.incarnation.0 == 0 {
+    let lives = &lookups.lives;
+    let is_claims = lives.is_claims(header.incarnation);
+    if header.incarnation > lookups.granted
+        || header.incarnation.0 == 0
+        || lives.is_refused(header.incarnation)
+        || is_claims && lives.is_copied()
+    {
         let (said, granted) = (header.incarnation, lookups.granted);
         return Ingest::UnknownIncarnation { said, granted };
+    }
+    if is_claims {
+        return Ingest::Watched;
     }
     // A device holds what it sends, whatever its header says.
     let kept_from = header.kept_from.min(header.first);
@@ -35,8 +45,10 @@ pub fn plan(stream: &StreamRow, reading: Reading, lookups: Lookups) -> Ingest {
     }
     if gap.is_none()
         && let Some(fork) = forked(stream, &reading, lookups.chain_at_last)
+            .or_else(|| outlived(stream, &reading, &lookups))
     {
-        return Ingest::Forked { stream: StreamRow { fork: Some(fork), ..stream.clone() } };
+        let stream = Box::new(StreamRow { fork: Some(fork), ..stream.clone() });
+        return Ingest::Forked { stream };
     }
     Ingest::Taken(Box::new(Taking::new(stream, lookups, gap).take(reading)))
 }
@@ -62,7 +74,31 @@ fn forked(stream: &StreamRow, reading: &Reading, chain_at_last: Option<Digest>) 
         _ => (last, chain_at_last?),
     };
     let theirs = reading.chain_at(at)?;
-    (ours != theirs).then_some(Fork { at, ours, theirs })
+    (ours != theirs).then(|| doubted(stream, Fork::at(at, ours, theirs)))
+}
+
+/// A life goes on that a newer one had followed: nothing of its stream is contradicted, and it is another
+/// history all the same.
+fn outlived(stream: &StreamRow, reading: &Reading, lookups: &Lookups) -> Option<Fork> {
+    let at = stream.through.next();
+    let is_over = reading.header.incarnation < lookups.newest && reading.header.last >= at;
+    let since = lookups.newest_since.filter(|_| is_over)?;
+    if !is_written_since(since, reading.written()?, lookups.now) {
+        return None;
+    }
+    Some(doubted(stream, Fork::at(at, Digest::ZERO, reading.chain_at(at)?)))
+}
+
+/// The mark of a stream with what is known of it already. What two machines did stays; what was settled is
+/// doubted again.
+fn doubted(stream: &StreamRow, found: Fork) -> Fork {
+    let Some(known) = stream.fork.clone() else { return found };
+    let suspicion = match known.suspicion {
+        Suspicion::Copied => Suspicion::Copied,
+        Suspicion::Open | Suspicion::Settled => Suspicion::Open,
+    };
+    let Fork { at, ours, theirs, .. } = found;
+    Fork { at, ours, theirs, suspicion, ..known }
 }
 
 /// The working state of one batch.
@@ -148,8 +184,9 @@ impl Taking {
     fn hear(&mut self, message: &Message) -> Result<bool, Unfit> {
         match &message.body {
             Body::AgentStarted { facts } | Body::FactsChanged { facts } => {
-                // An older life of the memory knows older facts.
-                if message.incarnation >= self.lookups.newest {
+                // An older life of the memory knows older facts, one that was put back other ones.
+                let undone = self.lookups.lives.is_undone(Place::of(message));
+                if message.incarnation >= self.lookups.newest && !undone {
                     self.taken.facts = Some(facts.clone());
                 }
                 Ok(false)
@@ -162,6 +199,10 @@ impl Taking {
                     return Err(Unfit::Stray(which));
                 }
                 let said = Said::by_device(message, report);
+                if self.lookups.lives.is_undone(Place::of(message)) && self.heeds_undone() {
+                    self.taken.fired.mark(Branch::Undone);
+                    return Ok(true);
+                }
                 let applied = self.apply(&key, row, &said);
                 self.taken.fired.merge(applied.fired);
                 let late = applied.verdict == Verdict::Late;
@@ -178,6 +219,16 @@ impl Taking {
             | Body::Repair(_)
             | Body::Components { .. } => Ok(false),
         }
+    }
+
+    #[cfg(not(feature = "planted"))]
+    fn heeds_undone(&self) -> bool {
+        true
+    }
+
+    #[cfg(feature = "planted")]
+    fn heeds_undone(&self) -> bool {
+        !self.lookups.planted.put_back_counts
     }
 
     #[cfg(not(feature = "planted"))]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, Sequence};
 use muster_model::message::{Body, MESSAGE_BYTES_MAX, Message, Report};
@@ -86,8 +87,27 @@ impl Reading {
         reports.map(|report| key_of(device, report)).collect()
     }
 
+    /// When the newest of its messages that can be read was written, in the device's trusted time.
+    pub fn written(&self) -> Option<Wall> {
+        self.readable().map(|message| message.trusted).max()
+    }
+
+    /// What binds the device to its machine, as the newest facts in the batch say; `None` if it has
+    /// none, or they do not say.
+    pub fn machine(&self) -> Option<Digest> {
+        let facts = self.readable().filter_map(|message| match &message.body {
+            Body::AgentStarted { facts } | Body::FactsChanged { facts } => Some(facts),
+            _ => None,
+        });
+        facts.last()?.machine
+    }
+
+    fn readable(&self) -> impl Iterator<Item = &Message> {
+        self.messages.iter().filter_map(|message| message.read.as_ref().ok())
+    }
+
     /// The chain at `sequence`, if it is the place right before, or of, one of the messages.
-    pub(super) fn chain_at(&self, sequence: Sequence) -> Option<Digest> {
+    pub(crate) fn chain_at(&self, sequence: Sequence) -> Option<Digest> {
         if sequence.next() == self.header.first {
             return Some(self.header.before);
         }

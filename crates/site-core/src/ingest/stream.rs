@@ -5,6 +5,8 @@ use muster_model::id::{DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::wire::device::Receipt;
 use serde::{Deserialize, Serialize};
 
+use crate::put_back::{Claim, Mended, Suspicion};
+
 /// What the site has of one stream `(device, incarnation)`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,10 +31,35 @@ pub struct StreamRow {
 pub struct Fork {
     /// Where they were compared.
     pub at: Sequence,
-    /// The chain that the site has there.
+    /// The chain that the site has there; zero if it has none, and a newer life has followed.
     pub ours: Digest,
     /// The chain that the batch has there.
     pub theirs: Digest,
+    /// Whether the device is under suspicion for it.
+    #[serde(default)]
+    pub suspicion: Suspicion,
+    /// The history that says to be that of a machine which was put back to a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// Put-backs of this stream, by the message that they go back to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mended: Vec<Mended>,
+    /// Lives that were handed out for claims that gave way to others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<Incarnation>,
+}
+
+impl Fork {
+    /// A contradiction that is new.
+    pub fn at(at: Sequence, ours: Digest, theirs: Digest) -> Self {
+        let suspicion = Suspicion::Open;
+        Self { at, ours, theirs, suspicion, claim: None, mended: Vec::new(), refused: Vec::new() }
+    }
+
+    /// Whether the device is held for it.
+    pub fn is_suspect(&self) -> bool {
+        self.suspicion != Suspicion::Settled
+    }
 }
 
 impl StreamRow {

@@ -13,7 +13,9 @@ use muster_model::notice::Notice;
 use muster_model::package::Achieves;
 use muster_model::parameter::Values;
 use muster_model::period::Period;
-use muster_model::policy::{Due, Offer, Order, PinnedPackage, PinnedProgram, Policy, Recurrence};
+use muster_model::policy::{
+    Due, Offer, Order, PinnedPackage, PinnedProgram, Policy, PutBack, Recurrence,
+};
 use muster_model::settings::Settings;
 use muster_model::window::Window;
 
@@ -43,6 +45,8 @@ pub struct DeviceSide {
     pub settings: Settings,
     /// It waits for a person's word.
     pub held: Option<Order>,
+    /// It looks put back to a snapshot.
+    pub put_back: Option<PutBack>,
     /// The windows and freezes of its collections, in any order.
     pub windows: Vec<Window>,
 }
@@ -174,6 +178,7 @@ pub fn compile(
         trust: site.trust,
         settings: site.settings.overlaid(&device.settings),
         held: device.held.clone(),
+        put_back: device.put_back.clone(),
         halted: site.halted.clone(),
         advertisements,
         windows,

@@ -178,7 +178,7 @@ fn compiled_with(
     };
     let mut settings = Settings::default();
     settings.set("pollWait", Period::secs(1)).unwrap();
-    let device = DeviceSide { device: device_id(1), settings, held: None, windows };
+    let device = DeviceSide { device: device_id(1), settings, held: None, put_back: None, windows };
     compile(&site, &device, live, open, Digest::of(b"tag"), Wall(1_000))
 }
 

@@ -245,8 +245,15 @@ pub fn check_row(row: &ObligationRow, reports: &[StoredReport<'_>]) -> Vec<Findi
 /// Whether the site may say so of an obligation by itself.
 fn is_the_sites(row: &ObligationRow) -> bool {
     let word = row.state.word();
-    matches!(word, Word::Targeted | Word::Withdrawn | Word::Expired | Word::Superseded | Word::Lost)
-        || row.key.occurrence.is_removal() && grace_of(row).is_some()
+    matches!(
+        word,
+        Word::Targeted
+            | Word::Withdrawn
+            | Word::Expired
+            | Word::Superseded
+            | Word::RolledBack
+            | Word::Lost
+    ) || row.key.occurrence.is_removal() && grace_of(row).is_some()
 }
 
 /// Among the reports that counted, none follows an end of the device but an undone success or a

@@ -28,6 +28,10 @@ pub(super) fn next(inputs: &Inputs<'_>, state: Option<&State>, chain: &[Step]) -
             Word::Failed | Word::TimedOut | Word::Interrupted => {
                 plain("nothing by itself: `muster rerun` starts it again")
             }
+            Word::RolledBack => plain(
+                "detection or the program's re-run rule says whether the device does it again; \
+                 `muster rerun` starts it in any case",
+            ),
             _ => plain("nothing: it has ended"),
         };
     }

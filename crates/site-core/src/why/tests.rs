@@ -116,6 +116,13 @@ impl Case {
 }
 
 #[test]
+fn what_a_snapshot_undid_names_who_may_do_it_again() {
+    let undone = State::RolledBack { cause: crate::put_back::SNAPSHOT.into() };
+    let case = Case { row: Some(row(key(1), undone, Author::Site)), ..case() };
+    case.check("outcome", "rolled-back(snapshot): decided by the site", "`muster rerun`");
+}
+
+#[test]
 fn the_whole_chain_of_a_success_is_yes() {
     let case = Case { row: Some(row(key(1), succeeded(), Author::Device)), ..case() };
     case.check("", "", "it has ended");

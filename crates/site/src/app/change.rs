@@ -46,6 +46,7 @@ pub(crate) enum Code {
     DeviceHeld = 30_052,
     DeviceRetired = 30_053,
     DeviceRenamed = 30_054,
+    DevicePutBack = 30_055,
     SetAsideRetried = 30_060,
     SetAsideDropped = 30_061,
 }

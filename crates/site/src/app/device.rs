@@ -9,7 +9,7 @@ use muster_model::name::Name;
 use muster_model::policy::Order;
 use muster_site_core::decision::{Decision, decide, merged};
 use muster_site_core::device::Admission;
-use muster_site_core::ingest::StreamRow;
+use muster_site_core::ingest::{Fork, StreamRow};
 use muster_site_core::obligation::{Key, ObligationRow};
 use muster_site_core::removal::is_answer;
 
@@ -17,6 +17,9 @@ use super::change::{Change, Code};
 use super::error::{Kind, Outcome, Refusal};
 use super::{App, Who, collection};
 use crate::store::{ContactRow, DeviceRow, GapRow, Read, Subject};
+
+/// Who holds a device that the site itself suspects.
+pub(crate) const SITE: &str = "the site";
 
 impl App {
     /// A page of devices by id.
@@ -68,8 +71,8 @@ impl App {
             Admission::Pending | Admission::Held { .. } => {}
         }
         // The history that the site has is the one that counts; the mark has been seen.
-        streams.retain(|stream| stream.fork.is_some());
-        streams.iter_mut().for_each(|stream| stream.fork = None);
+        streams.retain(|stream| stream.fork.as_ref().is_some_and(Fork::is_suspect));
+        streams.iter_mut().filter_map(|stream| stream.fork.as_mut()).for_each(Fork::settle);
         change.tx.stream_write_many(&streams).await?;
         row.device.admission = Admission::Admitted;
         let said = format!("device `{}` admitted", row.device.name);
@@ -111,20 +114,6 @@ impl App {
         change.commit().await?;
         Ok(())
     }
-
-    /// Holds a device whose stream forked, if it is not held or gone already.
-    pub(crate) async fn device_hold_forked(&self, id: DeviceId) -> Outcome<()> {
-        let mut change = Change::begin_by_site(self).await?;
-        let mut row = lock(&mut change, id).await?;
-        if matches!(row.device.admission, Admission::Held { .. } | Admission::Retired) {
-            return Ok(());
-        }
-        let reason = "two histories of its messages were seen: a copied or restored memory".into();
-        hold(&mut change, &mut row, Order { by: "the site".into(), reason, kill: false });
-        save(&mut change, row).await?;
-        change.commit().await?;
-        Ok(())
-    }
 }
 
 impl App {
@@ -135,11 +124,35 @@ impl App {
             let page = self.db.read().await?.stream_page(after).await?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some((last.device, last.incarnation));
-            for (stream, _) in page.iter().filter(|(stream, _)| stream.fork.is_some()) {
-                self.device_hold_forked(stream.device).await?;
+            let suspect = |stream: &StreamRow| stream.fork.as_ref().is_some_and(Fork::is_suspect);
+            for (stream, _) in page.iter().filter(|(stream, _)| suspect(stream)) {
+                self.device_hold(stream.device, HISTORIES).await?;
             }
         }
     }
+}
+
+/// Why a device is held whose streams say that two histories were seen, and no more.
+const HISTORIES: &str = "two histories of its messages were seen: a copied or restored memory";
+
+impl App {
+    /// Holds a device for the site's own reason, if it is not held or gone already.
+    async fn device_hold(&self, id: DeviceId, why: &str) -> Outcome<()> {
+        let mut change = Change::begin_by_site(self).await?;
+        let mut row = lock(&mut change, id).await?;
+        if matches!(row.device.admission, Admission::Held { .. } | Admission::Retired) {
+            return Ok(());
+        }
+        hold(&mut change, &mut row, by_the_site(why));
+        save(&mut change, row).await?;
+        change.commit().await?;
+        Ok(())
+    }
+}
+
+/// The site's own order to hold a device.
+pub(crate) fn by_the_site(reason: impl Into<String>) -> Order {
+    Order { by: SITE.to_owned(), reason: reason.into(), kill: false }
 }
 
 /// Puts a device under suspicion: it keeps its memberships and starts nothing.
@@ -151,12 +164,12 @@ pub(crate) fn hold(change: &mut Change<'_>, row: &mut DeviceRow, order: Order) {
     row.own_version += 1;
 }
 
-async fn lock(change: &mut Change<'_>, id: DeviceId) -> Outcome<DeviceRow> {
+pub(crate) async fn lock(change: &mut Change<'_>, id: DeviceId) -> Outcome<DeviceRow> {
     Ok(change.tx.device_lock(id).await?.ok_or_else(unknown)?)
 }
 
 /// Writes a device whose admission or name changed, and what follows for its collections.
-async fn save(change: &mut Change<'_>, mut row: DeviceRow) -> Outcome<()> {
+pub(crate) async fn save(change: &mut Change<'_>, mut row: DeviceRow) -> Outcome<()> {
     row.own_version += 1;
     change.tx.device_update(&row).await?;
     let graph = change.graph_before().await?;

@@ -29,6 +29,7 @@ use super::index::Known;
 use super::ingest::Ingested;
 use super::metrics::Poll;
 use super::policy::{SealedPolicy, site_row};
+use super::put_back::Heard;
 use super::ticket::incarnation_of;
 
 /// Who asks.
@@ -118,6 +119,8 @@ impl DeviceService {
     async fn poll(&self, who: Presented, known: Option<Digest>, wait: Duration) -> Answer {
         let app = &self.0;
         let (device, _) = self.admit(&who).await?;
+        // A second machine is told that the device is held, like the first one.
+        self.heard(&who, device).await?;
         // Held before the tag is looked at, so a change in between wakes it.
         let mut waiter = match wait {
             Duration::ZERO => None,
@@ -130,7 +133,7 @@ impl DeviceService {
         let Some(waiter) = waiter.as_mut() else {
             return Ok(DeviceReply::NothingNew);
         };
-        let wait = wait.min(app.poll_wait().await.map_err(told)?);
+        let wait = wait.min(app.poll_most(device).await.map_err(told)?);
         let found = waiter.held(wait, || self.newer(device, known)).await?;
         Ok(found.unwrap_or(DeviceReply::NothingNew))
     }
@@ -175,26 +178,35 @@ impl DeviceService {
         }
         let chains = batch.verify(&known.key).map_err(|why| batch_refused(&why))?;
         let reading = Reading::new(batch, chains);
+        let heard = app.device_says(device, reading.header.incarnation).await.map_err(told)?;
+        if heard == Heard::Watched {
+            return Err(watched());
+        }
         app.open_reported(&reading).await.map_err(told)?;
+        let doubted = app.index.lives(device).map(|_| reading.clone());
         let ingested = app.committer.take(reading, body).await.map_err(told)?;
         match ingested {
             Ingested::Taken(stream) => {
+                if let Some(reading) = doubted {
+                    app.device_went_on(&reading).await.map_err(told)?;
+                }
                 self.sealed(Domain::Receipt, &stream.receipt(app.identity.epoch))
             }
             Ingested::Behind(through) => {
                 let behind = Behind { epoch: app.identity.epoch, through };
                 Ok(DeviceReply::Behind(write(&behind)?))
             }
-            Ingested::Forked => {
-                if let Err(error) = app.device_hold_forked(device).await {
+            Ingested::Forked(reading) => {
+                if let Err(error) = app.device_forked(&reading).await {
                     tracing::error!(error = &error as &dyn std::error::Error, "device not held");
                 }
-                let detail = "the site has another history of this stream; the device is held";
-                Err(refusal(422, "forked", detail))
+                Err(forked())
             }
+            Ingested::Watched => Err(watched()),
             Ingested::UnknownIncarnation { said, granted } => {
-                let detail =
-                    format!("incarnation {said} was never handed out, only up to {granted}");
+                let detail = format!(
+                    "incarnation {said} was never handed out, only up to {granted}, or refused"
+                );
                 Err(refusal(422, "unknown-incarnation", detail))
             }
             Ingested::UnknownDevice => Err(unknown_device()),
@@ -205,6 +217,11 @@ impl DeviceService {
     pub async fn account(&self, who: Presented) -> Answer {
         let app = &self.0;
         let (device, _) = self.admit(&who).await?;
+        match self.heard(&who, device).await? {
+            Heard::Speaks => {}
+            Heard::Watched => return Err(watched()),
+            Heard::Doubted => return Err(forked()),
+        }
         let read = async {
             let mut read = app.db.read().await?;
             let rows = read.obligation_list_device(device).await?;
@@ -260,6 +277,14 @@ impl DeviceService {
         }
     }
 
+    /// What is made of the life of its memory in which a device asks, as its ticket says, which is good.
+    async fn heard(&self, who: &Presented, device: DeviceId) -> Result<Heard, DeviceRefusal> {
+        match who.ticket.as_deref().and_then(incarnation_of) {
+            Some(life) => self.0.device_asks(device, life).await.map_err(told),
+            None => Ok(Heard::Speaks),
+        }
+    }
+
     fn sealed<T: Serialize>(&self, domain: Domain, document: &T) -> Answer {
         let sealed = Sealed::seal(&self.0.keys.signing, domain, document);
         let sealed = sealed.tried("seal an answer").map_err(told)?;
@@ -269,7 +294,7 @@ impl DeviceService {
 
 impl App {
     /// The longest time that a poll is held.
-    async fn poll_wait(&self) -> Outcome<Duration> {
+    pub(super) async fn poll_wait(&self) -> Outcome<Duration> {
         let version = self.index.settings_version();
         if let Some(wait) = self.poll_waits.get(version) {
             return Ok(wait);
@@ -307,6 +332,17 @@ fn write<T: Serialize>(document: &T) -> Result<Bytes, DeviceRefusal> {
 
 fn refusal(status: u16, kind: &'static str, detail: impl Into<String>) -> DeviceRefusal {
     DeviceRefusal { status, kind, detail: detail.into(), limit: None }
+}
+
+fn forked() -> DeviceRefusal {
+    let detail = "the site has another history of this stream; the device is held";
+    refusal(422, "forked", detail)
+}
+
+fn watched() -> DeviceRefusal {
+    let detail = "the device looks put back to a snapshot, and its word is taken once no older life \
+                  of it has spoken for a while; try again";
+    refusal(503, "watched", detail)
 }
 
 fn unknown_device() -> DeviceRefusal {

@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use muster_host::pki::{PeerKind, requested_key};
 use muster_model::facts::EXTRA_FACTS_MAX;
 use muster_model::id::{CollectionId, DeviceId, Incarnation};
-use muster_model::policy::Order;
 use muster_model::settings::Settings;
 use muster_model::sign::{Domain, PublicKey};
 use muster_model::token::Token;
@@ -16,6 +15,7 @@ use muster_model::wire::device::{EnrollAnswer, EnrollRequest, RenewAnswer, Renew
 use muster_model::wire::seal::Sealed;
 use muster_site_core::device::{Admission, Device};
 use muster_site_core::ingest::StreamRow;
+use muster_site_core::put_back::Lives;
 use uuid::Uuid;
 
 use super::change::{Change, Code};
@@ -153,16 +153,15 @@ impl App {
             return Err(retired());
         }
         let mut row = row;
-        if self.is_copy(&row, &request, change.now) {
+        // A machine that was put back has an older generation, too.
+        let lives = Lives::of(&change.tx.stream_list(row.device.id).await?);
+        let is_put_back = lives.is_handed_out(request.incarnation);
+        if !is_put_back && self.is_copy(&row, &request, change.now) {
             let reason = format!(
                 "it renewed as generation {}, the site has seen {}: two machines have its identity",
                 request.generation, row.generation
             );
-            device::hold(
-                &mut change,
-                &mut row,
-                Order { by: "the site".into(), reason, kill: false },
-            );
+            device::hold(&mut change, &mut row, device::by_the_site(reason));
         }
         let current = row.incarnation.max(request.incarnation);
         row.next_incarnation = row.next_incarnation.max(Incarnation(current.0 + 1));

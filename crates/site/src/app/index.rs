@@ -5,13 +5,15 @@
 //! database; a caller first asks whether the index is young enough ([`super::App::is_fresh`]).
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId};
 use muster_model::sign::PublicKey;
 use muster_site_core::device::Admission;
+use muster_site_core::ingest::StreamRow;
 use muster_site_core::occurrence::Revision;
+use muster_site_core::put_back::Lives;
 use muster_site_core::targeting::{PolicyIndex, SiteVersions};
 
 use super::error::Outcome;
@@ -37,6 +39,8 @@ pub(crate) struct Index {
 struct State {
     policy: PolicyIndex,
     devices: HashMap<DeviceId, Known>,
+    /// Of the few devices of which two histories were seen.
+    lives: HashMap<DeviceId, Arc<Lives>>,
     credentials: Revision,
     revision: Revision,
 }
@@ -73,6 +77,11 @@ impl Index {
     /// The device, if the index knows it.
     pub(crate) fn device(&self, id: DeviceId) -> Option<Known> {
         self.read().devices.get(&id).copied()
+    }
+
+    /// The lives of the device's memory whose histories were doubted; `None` of nearly every device.
+    pub(crate) fn lives(&self, id: DeviceId) -> Option<Arc<Lives>> {
+        self.read().lives.get(&id).cloned()
     }
 
     /// The tag of a device, and the revision that it is of.
@@ -118,7 +127,7 @@ impl Index {
             }
             moved.any = true;
             moved.members.extend(news.members.iter().map(|(one, device, _)| (*one, *device)));
-            moved.devices.extend(news.devices.iter().map(|(row, _)| row.device.id));
+            moved.devices.extend(news.devices.iter().map(|(row, ..)| row.device.id));
             moved.advertisements.append(&mut news.advertisements);
             self.take(news, revision);
         }
@@ -133,7 +142,11 @@ impl Index {
         for (id, version) in news.offers {
             state.policy.collection_offered_changed(id, version);
         }
-        for (device, collections) in news.devices {
+        for (device, collections, lives) in news.devices {
+            match lives == Lives::default() {
+                true => state.lives.remove(&device.device.id),
+                false => state.lives.insert(device.device.id, Arc::new(lives)),
+            };
             take_device(state, &device, collections);
         }
         for (collection, device, is_member) in news.members {
@@ -154,7 +167,7 @@ impl Index {
 struct News {
     site: Option<SiteRow>,
     offers: Vec<(CollectionId, u64)>,
-    devices: Vec<(DeviceRow, Vec<CollectionId>)>,
+    devices: Vec<(DeviceRow, Vec<CollectionId>, Lives)>,
     /// Who joined or left which collection: whether it is a member now.
     members: Vec<(CollectionId, DeviceId, bool)>,
     advertisements: Vec<AdvertisementId>,
@@ -179,7 +192,8 @@ impl News {
                 if let Some(row) = read.device_load(id).await? {
                     let found = read.membership_of_many(&[id]).await?;
                     let collections = found.into_iter().map(|(_, collection)| collection);
-                    self.devices.push((row, collections.collect()));
+                    let lives = Lives::of(&read.stream_list(id).await?);
+                    self.devices.push((row, collections.collect(), lives));
                 }
             }
             // Its change moves the policy version of its collection, which is a subject of its own.
@@ -211,12 +225,20 @@ async fn load(db: &Db) -> Outcome<State> {
     let mut state = State {
         policy: PolicyIndex::new(site),
         devices: HashMap::new(),
+        lives: HashMap::new(),
         credentials: revision,
         revision,
     };
     for row in read.collection_list().await? {
         state.policy.collection_offered_changed(row.id, row.policy_version);
     }
+    let mut doubted: HashMap<DeviceId, Vec<StreamRow>> = HashMap::new();
+    for stream in read.stream_list_doubted().await? {
+        doubted.entry(stream.device).or_default().push(stream);
+    }
+    let lives =
+        doubted.into_iter().map(|(device, streams)| (device, Arc::new(Lives::of(&streams))));
+    state.lives = lives.collect();
     let mut members: HashMap<DeviceId, Vec<CollectionId>> = HashMap::new();
     let mut after = None;
     loop {

@@ -30,12 +30,14 @@ const WAITING_KIB_MAX: usize = 64 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) enum Ingested {
     /// Committed: this is the stream that the receipt speaks of.
-    Taken(StreamRow),
+    Taken(Box<StreamRow>),
     /// The site lacks what comes before.
     Behind(Sequence),
     /// Another history than the one that the site has: kept apart, and the device is to be held.
-    Forked,
-    /// A life of the device's memory that the site never handed out.
+    Forked(Box<Reading>),
+    /// A life of the device's memory whose word is not taken yet.
+    Watched,
+    /// A life of the device's memory that the site never handed out, or has refused since.
     UnknownIncarnation { said: Incarnation, granted: Incarnation },
     /// No such device.
     UnknownDevice,
@@ -154,13 +156,14 @@ impl Plans {
             Ingest::Taken(taken) => {
                 let stream = taken.stream.clone();
                 self.taken.push(*taken);
-                Ingested::Taken(stream)
+                Ingested::Taken(Box::new(stream))
             }
             Ingest::Behind { through } => Ingested::Behind(through),
             Ingest::Forked { stream } => {
-                self.forked.push(Forked { batch: kept_apart(job, &stream), stream });
-                Ingested::Forked
+                self.forked.push(Forked { batch: kept_apart(job, &stream), stream: *stream });
+                Ingested::Forked(Box::new(job.reading.clone()))
             }
+            Ingest::Watched => Ingested::Watched,
             Ingest::UnknownIncarnation { said, granted } => {
                 Ingested::UnknownIncarnation { said, granted }
             }

@@ -41,8 +41,10 @@ impl Metrics {
                 &self.batches_taken
             }
             Ingested::Behind(_) => &self.batches_behind,
-            Ingested::Forked => &self.batches_forked,
-            Ingested::UnknownIncarnation { .. } | Ingested::UnknownDevice => &self.batches_refused,
+            Ingested::Forked(_) => &self.batches_forked,
+            Ingested::Watched | Ingested::UnknownIncarnation { .. } | Ingested::UnknownDevice => {
+                &self.batches_refused
+            }
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }

@@ -36,6 +36,7 @@ mod order;
 mod package;
 mod parameter;
 mod policy;
+mod put_back;
 mod query;
 mod recurrence;
 mod removal;

@@ -8,13 +8,14 @@ use muster_model::advertisement::At;
 use muster_model::digest::Digest;
 use muster_model::id::DeviceId;
 use muster_model::message::Occurrence;
-use muster_model::policy::{Due, Order};
+use muster_model::policy::{Due, Order, PutBack};
 use muster_model::sign::Domain;
 use muster_model::window::Window;
 use muster_model::wire::seal::Sealed;
 use muster_site_core::device::Admission;
 use muster_site_core::obligation::ObligationRow;
 use muster_site_core::occurrence::Revision;
+use muster_site_core::put_back::Lives;
 use muster_site_core::removal::{is_answer, is_declared};
 use muster_site_core::targeting::{
     DeviceSide, LiveAdvertisement, OpenOccurrence, SiteSide, SiteVersions, compile, tag,
@@ -143,7 +144,12 @@ impl App {
             halted: site.halted,
         };
         let windows = self.windows.at(read).await?.of(&collections);
-        let policy = compile(&side, &device_side(&device, windows), &live, &open, tag, self.now());
+        let put_back = match &device.device.admission {
+            Admission::Held { .. } => Lives::of(&read.stream_list(id).await?).told(),
+            _ => None,
+        };
+        let policy =
+            compile(&side, &device_side(&device, put_back, windows), &live, &open, tag, self.now());
         let sealed = Sealed::seal(&self.keys.signing, Domain::Policy, &policy);
         let sealed = sealed.tried("seal a policy")?;
         let document = serde_json::to_vec(&sealed).tried("write a policy")?.into();
@@ -173,7 +179,7 @@ async fn named(
     Ok((reruns, removals))
 }
 
-fn device_side(row: &DeviceRow, windows: Vec<Window>) -> DeviceSide {
+fn device_side(row: &DeviceRow, put_back: Option<PutBack>, windows: Vec<Window>) -> DeviceSide {
     let held = match &row.device.admission {
         Admission::Held { order } => Some(order.clone()),
         Admission::Pending => Some(Order {
@@ -183,7 +189,7 @@ fn device_side(row: &DeviceRow, windows: Vec<Window>) -> DeviceSide {
         }),
         Admission::Admitted | Admission::Retired => None,
     };
-    DeviceSide { device: row.device.id, settings: row.settings.clone(), held, windows }
+    DeviceSide { device: row.device.id, settings: row.settings.clone(), held, put_back, windows }
 }
 
 /// The parts of the site's row that every tag covers.

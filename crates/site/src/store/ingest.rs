@@ -16,6 +16,7 @@ use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, Incarnation, Sequence};
 use muster_site_core::ingest::{Lookups, Reading, StreamRow, Taken};
 use muster_site_core::obligation::{Key, ObligationRow, Place};
+use muster_site_core::put_back::Lives;
 
 use super::arg::{Kind, ToArg};
 use super::db::{Read, Tx};
@@ -46,6 +47,8 @@ pub struct IngestRows {
     targeted: BTreeSet<Key>,
     chains: BTreeMap<(DeviceId, Place), Digest>,
     incarnations: BTreeMap<DeviceId, (Incarnation, Incarnation)>,
+    /// Of devices of which an older life speaks: when the newest was first heard.
+    newest_since: BTreeMap<DeviceId, Wall>,
 }
 
 /// A batch that forked its stream: nothing of it is taken.
@@ -89,7 +92,13 @@ impl IngestRows {
         let targeted = ask.touched.intersection(&self.targeted).cloned().collect();
         let chain_at_last = self.chains.get(&(ask.device, ask.place())).copied();
         let found = Lookups::new(granted, newest, now);
-        Some((stream, Lookups { rows, targeted, chain_at_last, ..found }))
+        let lives = Lives::of(
+            self.streams
+                .range((ask.device, Incarnation(0))..=(ask.device, Incarnation(u32::MAX)))
+                .map(|(_, row)| row),
+        );
+        let newest_since = self.newest_since.get(&ask.device).copied();
+        Some((stream, Lookups { rows, targeted, chain_at_last, newest_since, lives, ..found }))
     }
 }
 
@@ -114,7 +123,16 @@ impl Tx {
         let chains = chains.collect();
         let devices: Vec<DeviceId> = asks.iter().map(|ask| ask.device).collect();
         let incarnations = self.incarnations(&devices).await?;
-        Ok(IngestRows { streams, rows, targeted, chains, incarnations })
+        let mut newest_since = BTreeMap::new();
+        for ask in asks {
+            let newest = incarnations.get(&ask.device).map(|(newest, _)| *newest);
+            if let Some(newest) = newest.filter(|newest| ask.incarnation < *newest)
+                && let Some(since) = self.message_first_received(ask.device, newest).await?
+            {
+                newest_since.insert(ask.device, since);
+            }
+        }
+        Ok(IngestRows { streams, rows, targeted, chains, incarnations, newest_since })
     }
 
     /// Writes the plans of a group, all or nothing. `now` is the site's time.

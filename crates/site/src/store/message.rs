@@ -3,6 +3,8 @@
 //! The exact bytes are kept, so the chain that the device signed can be checked again at any time.
 //! Messages are written by [`Tx::ingest_write`](super::ingest), which holds the lock of their stream.
 
+use std::collections::BTreeMap;
+
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, DeviceId, Incarnation, Sequence};
@@ -234,6 +236,40 @@ impl Read {
     }
 }
 
+impl Read {
+    /// When the first message of a stream was taken that is still here, in the site's time.
+    pub async fn message_first_received(
+        &mut self,
+        device: DeviceId,
+        incarnation: Incarnation,
+    ) -> Result<Option<Wall>, StoreError> {
+        let text = "SELECT received FROM message WHERE device = $1 AND incarnation = $2
+             ORDER BY sequence LIMIT 1";
+        let statement = sql("message_first_received", text).bind(device).bind(incarnation);
+        self.one(statement, |row| row.get("received")).await
+    }
+
+    /// The chains stored with a stream's messages `first` to `last`, taken or set aside.
+    pub async fn message_chain_range(
+        &mut self,
+        device: DeviceId,
+        incarnation: Incarnation,
+        (first, last): (Sequence, Sequence),
+    ) -> Result<BTreeMap<Sequence, Digest>, StoreError> {
+        // A batch that forked its stream stands at a place of it, and is none of its messages.
+        let text = "SELECT sequence, chain FROM message
+             WHERE device = $1 AND incarnation = $2 AND sequence >= $3 AND sequence <= $4
+             UNION ALL
+             SELECT sequence, chain FROM set_aside
+             WHERE device = $1 AND incarnation = $2 AND sequence >= $3 AND sequence <= $4
+             AND reason <> 'forked'";
+        let statement = sql("message_chain_range", text).bind(device).bind(incarnation);
+        let statement = statement.bind(first).bind(last);
+        let read = |row: &Row| Ok((row.get("sequence")?, row.get("chain")?));
+        Ok(self.all(statement, read).await?.into_iter().collect())
+    }
+}
+
 /// A message to be written, with the stream that it belongs to.
 pub type NewMessage<'a> = (DeviceId, Incarnation, &'a Accepted);
 
@@ -285,6 +321,21 @@ impl Tx {
             ("body", Kind::Text),
         ];
         self.add_many(OPERATION, "message", columns, rows).await
+    }
+
+    /// Marks what a device reported after `from`, in lives below `below`, as late: it was put back to a
+    /// snapshot, and that counts no more. Its streams are locked.
+    pub async fn message_undo(
+        &mut self,
+        device: DeviceId,
+        from: Place,
+        below: Incarnation,
+    ) -> Result<u64, StoreError> {
+        let text = "UPDATE message SET late = 1 WHERE device = $1 AND incarnation < $4
+             AND (incarnation > $2 OR (incarnation = $2 AND sequence > $3))
+             AND advertisement IS NOT NULL";
+        let statement = sql("message_undo", text).bind(device).bind(from.incarnation);
+        self.run(statement.bind(from.sequence).bind(below)).await
     }
 
     /// Forgets messages of one stream up to `through`, and notes in the stream how far it is

@@ -52,6 +52,12 @@ impl Read {
         Ok(streams)
     }
 
+    /// All streams with two histories, mended ones too: few of a site's.
+    pub async fn stream_list_doubted(&mut self) -> Result<Vec<StreamRow>, StoreError> {
+        let text = "SELECT * FROM stream WHERE fork IS NOT NULL ORDER BY device, incarnation";
+        self.all(sql("stream_list_doubted", text), stream).await
+    }
+
     /// A page of all streams, by device and incarnation, each with the end of what was forgotten of
     /// it (see [`Tx::message_forget`]).
     pub async fn stream_page(

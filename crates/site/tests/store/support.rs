@@ -309,9 +309,9 @@ pub(crate) async fn take(db: &Db, readings: &[Reading]) -> Result<Vec<Ingest>, S
                     chain: None,
                     bytes: b"batch".to_vec(),
                 };
-                forked.push(Forked { stream: stream.clone(), batch });
+                forked.push(Forked { stream: (**stream).clone(), batch });
             }
-            Ingest::Behind { .. } | Ingest::UnknownIncarnation { .. } => {}
+            Ingest::Watched | Ingest::Behind { .. } | Ingest::UnknownIncarnation { .. } => {}
         }
     }
     tx.ingest_write(NOW, &taken, &forked).await?;
