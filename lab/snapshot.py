@@ -9,7 +9,7 @@ import shutil
 from .device import NOTE
 from .packages import install
 
-# Muster watches three polls long whether a second machine speaks; a machine that is emulated is slow besides.
+# Muster watches for three minutes whether a second machine speaks; a machine that is emulated is slow besides.
 MENDED_MOST = 600
 
 
@@ -40,6 +40,10 @@ def put_back(site, device):
     assert (row["state"], row["reason"], row["attempt"]) == ("succeeded", "detected", 2), row
     assert device.truth() == ["since"], "the machine as it is now has run it once"
     assert device.status()["incarnation"] > 1, device.status()
+    # What contradicted the site's history is kept until a person gives it up; the machine has told it again.
+    for kept in site.json("set-aside", "list")["items"]:
+        assert kept["reason"] == "forked", kept
+        site("set-aside", "drop", str(kept["id"]))
     site.verify()
     return "rolled back, and done again"
 
