@@ -16,8 +16,9 @@
 //! ```
 //!
 //! Until it is mended the device is held, and the next life is given neither its account nor a receipt,
-//! so it starts nothing. From then on every word of an older life is a second machine's. The site's shell
-//! keeps all of this with the streams and asks here; the simulator does the same.
+//! so it starts nothing. An older life that asks from then on holds the device again, until its messages
+//! tell whether the machine was put back once more or there is a second one. The site's shell keeps all of
+//! this with the streams and asks here; the simulator does the same.
 
 use std::collections::BTreeMap;
 
