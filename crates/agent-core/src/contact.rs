@@ -219,6 +219,7 @@ impl Agent {
     /// is replayed proves nothing new.
     fn site_heard(&mut self, draft: &mut Draft, site_time: Option<Wall>) {
         let Some(site_time) = site_time else { return };
+        self.heard_after_first_word();
         self.memory.time.learn(site_time, draft.now);
         // A poll that brings nothing new costs no write, unless it is the first.
         draft.memory |= self.memory.last_heard.is_none();

@@ -1,8 +1,8 @@
 //! A machine that was put back to a snapshot: its memory is as old as its disk, and only the site knows.
 //!
 //! It shows itself with the first message that it writes, which contradicts what the site has. So after a
-//! boot nothing is started until the site has answered that message, or a minute has passed; and what the
-//! site then says stands in the policy ([`PutBack`](muster_model::policy::PutBack)), which names the
+//! boot nothing is started until the site has answered that message, or a minute has passed, ten seconds
+//! where the site is not heard at all; and what the site then says stands in the policy ([`PutBack`](muster_model::policy::PutBack)), which names the
 //! machine by that message and the life of its memory in which it goes on.
 
 use std::time::Duration;
@@ -15,31 +15,41 @@ use crate::draft::Draft;
 use crate::sometimes::Branch;
 use crate::step::Effect;
 
-/// How long a start waits for the site's answer to the first word of a boot. A site that can be reached
-/// answers within seconds; one that cannot must not keep a machine from what it may do without it.
+/// How long a start waits for the answer to the first word of a boot of a site that is heard otherwise.
 pub(crate) const FIRST_ANSWER_MOST: Duration = Duration::from_secs(60);
+/// The same where the site is not heard: it must not keep a machine for long from what that may do without
+/// it, and what it has advertised since a snapshot cannot come by another way.
+pub(crate) const UNHEARD_MOST: Duration = Duration::from_secs(10);
 
 /// The first word of this boot.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FirstWord {
     /// Its message.
     pub(crate) said: Sequence,
-    /// Starts wait no longer than this.
-    pub(crate) until: Elapsed,
+    /// When it was said.
+    pub(crate) at: Elapsed,
+    /// The site was heard since.
+    pub(crate) heard: bool,
 }
 
 impl Agent {
     /// The machine has booted and said so.
     pub(crate) fn first_word_said(&mut self, now: Elapsed) {
-        let until = now.plus(FIRST_ANSWER_MOST);
-        self.first_word = Some(FirstWord { said: self.memory.head, until });
+        self.first_word = Some(FirstWord { said: self.memory.head, at: now, heard: false });
+    }
+
+    /// The site was heard, in this boot.
+    pub(crate) fn heard_after_first_word(&mut self) {
+        if let Some(word) = &mut self.first_word {
+            word.heard = true;
+        }
     }
 
     /// Until when starts wait for the answer to the first word of this boot; `None`: for nothing.
     pub(crate) fn first_answer_until(&self) -> Option<Elapsed> {
-        let word = self.first_word?;
-        let open = self.memory.relieved < word.said && self.elapsed < word.until;
-        open.then_some(word.until)
+        let word = self.first_word.filter(|word| self.memory.relieved < word.said)?;
+        let until = word.at.plus(if word.heard { FIRST_ANSWER_MOST } else { UNHEARD_MOST });
+        (self.elapsed < until).then_some(until)
     }
 
     /// Goes on in the life that the policy names, if it is this machine that it names.

@@ -3,6 +3,7 @@ use muster_model::id::{Incarnation, Sequence};
 use muster_model::policy::PutBack;
 
 use super::*;
+use crate::input::Input;
 use crate::world::*;
 
 /// A device that was told how a machine goes on whose first own message is the first of this one.
@@ -48,20 +49,30 @@ fn a_crash_before_the_next_life_began_forgets_nothing() {
     assert!(world.done.contains(&Effect::GoOnAs(Incarnation(3))));
 }
 
-/// A device that boots while its site takes no messages, and is meant by an advertisement.
-fn booted_alone() -> World {
+/// A device that boots while its site takes no messages, though it may be heard, and is meant by an
+/// advertisement.
+fn booted(is_heard: bool) -> World {
     let mut world = World::new();
     world.serve();
+    let offer = world.hello(1);
+    if !is_heard {
+        world.give(Input::Paused { paused: true });
+        world.offer(vec![offer.clone()]);
+    }
     world.answers.site_down = true;
     world.reboot();
-    let offer = world.hello(1);
-    world.offer(vec![offer]);
+    if is_heard {
+        let site_time = Some(world.now.wall);
+        world.give(Input::NothingNew { site_time });
+        world.offer(vec![offer]);
+    }
+    world.serve();
     world
 }
 
 #[test]
 fn nothing_starts_before_the_first_word_of_a_boot_is_answered() {
-    let mut world = booted_alone();
+    let mut world = booted(true);
     assert_eq!(world.story(&key(1)), ["accepted"]);
     world.pass(Duration::from_secs(30));
     assert_eq!(world.armed(), []);
@@ -70,13 +81,18 @@ fn nothing_starts_before_the_first_word_of_a_boot_is_answered() {
     assert_eq!(world.story(&key(1)).last().unwrap(), "succeeded(detected)");
 }
 
-#[test]
-fn a_site_that_cannot_be_reached_holds_nothing_back_for_longer_than_a_minute() {
-    let mut world = booted_alone();
-    world.pass(FIRST_ANSWER_MOST - Duration::from_millis(1));
+#[track_caller]
+fn check_started_after(mut world: World, most: Duration) {
+    world.pass(most - Duration::from_millis(1));
     assert_eq!(world.armed(), []);
     world.pass(Duration::from_millis(1));
     assert_eq!(world.armed(), [(1, 1)]);
+}
+
+#[test]
+fn a_site_that_does_not_answer_holds_nothing_back_for_long() {
+    check_started_after(booted(true), FIRST_ANSWER_MOST);
+    check_started_after(booted(false), UNHEARD_MOST);
 }
 
 #[test]
