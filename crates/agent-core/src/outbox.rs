@@ -245,6 +245,14 @@ impl Outbox {
         self.backoff.hasten();
     }
 
+    /// The site has another history of the stream, and what was sent up to `through` is in both: what
+    /// follows is sent next, until it shows where they part.
+    pub(crate) fn go_on_after(&mut self, through: Sequence) {
+        if through < self.head() {
+            self.sent = through;
+        }
+    }
+
     fn all_but_newest(&self) -> Sequence {
         Sequence(self.head().0.saturating_sub(1))
     }

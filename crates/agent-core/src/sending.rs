@@ -47,7 +47,12 @@ impl Agent {
                 // The policy tells which epoch is the newer one.
                 self.contact.hasten_poll();
             }
-            return self.send_failed(draft, refused.to_owned());
+            let shown = self.outbox.sending().filter(|_| self.is_of_this_stream(receipt));
+            self.send_failed(draft, refused.to_owned());
+            if let Some(through) = shown {
+                self.outbox.go_on_after(through);
+            }
+            return;
         }
         if self.memory.epoch.is_none() {
             self.memory.epoch = Some(receipt.epoch);
@@ -67,10 +72,13 @@ impl Agent {
     /// Whether the site has messages of this very stream that this memory does not know of: the machine
     /// was put back to a snapshot.
     fn is_ahead(&self, receipt: &Receipt) -> bool {
+        self.is_of_this_stream(receipt) && receipt.through > self.memory.head
+    }
+
+    fn is_of_this_stream(&self, receipt: &Receipt) -> bool {
         receipt.device == self.identity.device
             && receipt.incarnation == self.identity.incarnation
             && !self.is_other_epoch(receipt.epoch)
-            && receipt.through > self.memory.head
     }
 
     /// Says anything: a message at a place that the site knows shows it that there are two histories.

@@ -91,9 +91,10 @@ fn people_fit(core: &Core, devices: &[Device], advertised: &Advertised, key: &Ke
     if key.occurrence.is_removal() {
         return true;
     }
-    device
-        .zip(software)
-        .is_none_or(|(device, software)| device.people_fit(software.program.run_when))
+    device.zip(software).is_none_or(|(device, software)| {
+        let nobody = software.program.runs_for_each_user() && device.is_deserted();
+        !nobody && device.people_fit(software.program.run_when)
+    })
 }
 
 /// Holds what the site says against what really happened.
@@ -148,7 +149,9 @@ pub(crate) fn compare(core: &mut Core, devices: &[Device], site: &Site) {
 /// No row rests on what a machine said before it was put back to a snapshot.
 fn still_said(core: &mut Core, device: &Device, store: &Store) {
     let Some(DeviceRow { device: row, .. }) = store.devices.get(&device.id) else { return };
-    let is_copied = core.truth.copied.contains(&device.id) && !core.truth.restored;
+    // What a person held and what lost its memory goes on by what the site had.
+    let lost = core.truth.lost_streams.keys().any(|(lost, _)| *lost == device.id);
+    let is_copied = core.truth.copied.contains(&device.id) && !core.truth.restored && !lost;
     if !is_copied || waits_for_a_person(core, device.id, &row.admission) {
         return;
     }

@@ -180,6 +180,18 @@ fn a_site_that_claims_more_than_was_written_relieves_nothing() {
 }
 
 #[test]
+fn a_site_that_has_more_than_was_written_is_shown_what_follows() {
+    let (mut world, batch) = sending(6);
+    let receipt = Receipt { through: Sequence(100), ..world.receipt(&batch) };
+    world.give(Input::ReceiptArrived(receipt));
+    world.waiting.clear();
+    world.pass(Duration::from_secs(5));
+    let shown = world.batches().into_iter().find(|one| one.first > batch.first).unwrap();
+    let last = batch.first.0 + batch.messages.len() as u64 - 1;
+    assert_eq!(shown.first, Sequence(last + 1), "what it had sent is what both have");
+}
+
+#[test]
 fn a_restored_site_is_probed_with_the_newest_message_and_gets_all_that_it_lacks() {
     let (mut world, _) = sending(6);
     world.offer(Vec::new());

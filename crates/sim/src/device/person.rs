@@ -91,6 +91,11 @@ impl Device {
         }
     }
 
+    /// Whether nobody is logged on.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.users.is_empty()
+    }
+
     /// Nothing is launched for which somebody must, or must not, be logged on.
     pub(super) fn check_run_when(&self, core: &mut Core, launch: &Launch) {
         if launch.user.as_ref().is_some_and(|user| !self.users.contains(user)) {
