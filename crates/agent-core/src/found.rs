@@ -63,7 +63,7 @@ impl Agent {
         let record = self.obligations.entry(key.clone()).or_insert_with(|| {
             ObligationRecord::told(key.clone(), launch.revision, 0, State::Targeted, trusted)
         });
-        let told = record.stage == Stage::Recalled;
+        let told = record.stage == Stage::Recalled && record.attempts == attempt;
         record.name.clone_from(&launch.advertisement_name);
         record.revision = launch.revision;
         record.attempts = attempt;

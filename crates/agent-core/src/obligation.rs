@@ -170,6 +170,8 @@ pub(crate) fn next(standing: &Standing<'_>) -> Move {
             Move::ProgramRestartOver
         }
         Stage::RestartPending { .. } => Move::Stay,
+        // A run folder may tell of an attempt after the one that was salvaged.
+        Stage::Recalled if standing.awaits_account => Move::Stay,
         Stage::Recalled => next_recalled(standing),
         Stage::Undone => next_undone(standing),
         _ => next_unstarted(standing),

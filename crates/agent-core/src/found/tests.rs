@@ -245,6 +245,25 @@ fn what_was_found_is_weighed_after_a_restart_too() {
 }
 
 #[test]
+fn what_was_salvaged_is_not_judged_before_the_folders_are() {
+    let mut past = World::new();
+    let offer = past.hello(1);
+    past.offer(vec![offer]);
+    let mut one = lost(never(), false, RunEvidence::Exited(exited(0)));
+    (one.found.launch.attempt, one.world.found[0].launch.attempt) = (2, 2);
+    one.world.identity.salvaged = past.reports(&key(1));
+    one.world.identity.salvaged.retain(|report| report.state.word() == Word::Running);
+    one.world.agent = Agent::restore(&one.world.identity, Saved::default());
+    one.world.start();
+    one.world.offer(vec![one.offer.clone()]);
+    assert_eq!(one.world.story(&key(1)), ["running(attempt 1)"]);
+    one.give_account(Some(State::Running { attempt: 1 }));
+    one.answer_inspections();
+    let told = ["running(attempt 1)", "running(attempt 2)", "succeeded(exit-code)"];
+    assert_eq!(one.world.story(&key(1)), told);
+}
+
+#[test]
 fn an_agent_with_its_journal_makes_nothing_of_folders() {
     let mut one = lost(never(), false, RunEvidence::Exited(exited(0)));
     one.world.identity = identity();
