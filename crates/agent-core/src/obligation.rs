@@ -163,7 +163,7 @@ pub(crate) fn next(standing: &Standing<'_>) -> Move {
         Stage::Over | Stage::Running { .. } | Stage::Upgrading => Move::Stay,
         Stage::DetectingAfter { .. } if standing.detecting => Move::Stay,
         // A run that was found again is judged once its package is here again.
-        Stage::DetectingAfter { .. } if still_fetching(standing).is_some() => Move::Stay,
+        Stage::DetectingAfter { .. } if is_judge_missing(standing) => Move::Stay,
         Stage::DetectingAfter { .. } => Move::DetectAfter,
         Stage::RestartPending { boot, .. } if boot != standing.boot => Move::Restarted,
         Stage::RestartPending { until: Some(until), .. } if *until <= standing.trusted => {
@@ -431,6 +431,15 @@ pub(crate) fn stale_from(offer: &Offer, policy: &Policy, heard: Option<Wall>) ->
         OfflineFor::Unlimited => None,
         OfflineFor::AtMost(most) => Some(heard.unwrap_or(policy.issued).plus(most.duration())),
     }
+}
+
+/// Whether the package of the part at work, which says how it is judged, is still being fetched. That of
+/// another part need not even be wanted.
+fn is_judge_missing(standing: &Standing<'_>) -> bool {
+    let part = standing.record.part();
+    let content = part.map(|part| standing.contents.get(&part.package.manifest));
+    content
+        .is_some_and(|one| one.is_none_or(|one| one.record.standing == ContentStanding::Fetching))
 }
 
 /// The content of each part comes before the first of them begins.

@@ -123,14 +123,19 @@ fn a_found_run_waits_for_its_package_and_lets_others_run_meanwhile() {
 
 /// A device whose journal was lost as `base@1` ran, which goes before the program that is offered.
 fn lost_before(more: serde_json::Value, evidence: RunEvidence) -> Lost {
+    lost_before_which(more, false, evidence)
+}
+
+fn lost_before_which(more: serde_json::Value, detects: bool, evidence: RunEvidence) -> Lost {
     let mut one =
         lost(json!({"dependsOn": {"package": "base@1", "program": "install"}}), false, evidence);
-    let mut base = one.world.package(9, program(more), false);
+    let mut base = one.world.package(9, program(more), detects);
     base.package.name = "base".parse().unwrap();
     let manifested = one.world.programs[&base.package.manifest].clone();
     let launch = &mut one.found.launch;
     (launch.package, launch.dependency) = (base.package.clone(), true);
     launch.program = manifested.programs[0].clone();
+    launch.detection = manifested.detection.clone();
     let base = PinnedProgram { package: base.package, program: base.program };
     (launch.dependencies, one.offer.dependencies) = (vec![base.clone()], vec![base]);
     one.world.found = vec![one.found.clone()];
@@ -156,6 +161,21 @@ fn a_run_of_a_dependency_is_judged_and_what_comes_after_it_runs() {
         (world.state(&key(1)).as_str(), world.armed().len()),
         ("withdrawn(left-collection)", 0)
     );
+}
+
+#[test]
+fn a_run_of_a_dependency_is_judged_without_the_package_that_comes_after_it() {
+    let mut one = lost_before_which(never(), true, RunEvidence::Exited(exited(0)));
+    let manifest = one.offer.package.manifest;
+    let advertised = one.world.programs.remove(&manifest).unwrap();
+    one.world.answers.found.push_back(Found::Present);
+    let mut world = one.live(None, true);
+    let judged = ["running(attempt 1)", "[succeeded(detected)] accepted"];
+    assert_eq!(world.story(&key(1)), judged);
+    world.programs.insert(manifest, advertised);
+    world.restart();
+    world.serve();
+    assert_eq!(world.state(&key(1)), "succeeded(exit-code)");
 }
 
 #[test]
