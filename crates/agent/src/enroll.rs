@@ -12,7 +12,6 @@ use muster_host::lock::{FolderLock, LockError};
 use muster_host::publish::{self, PublishError};
 use muster_host::quota::ByteSize;
 use muster_host::role::{self, RoleError};
-use muster_model::digest::Digest;
 use muster_model::id::DeviceId;
 use muster_model::name::{Name, NotAName};
 use muster_model::token::Token;
@@ -22,13 +21,10 @@ use serde::Serialize;
 use crate::config::{Config, ConfigError};
 use crate::facts;
 use crate::identity::{Der, Enrolment, Identity, IdentityError};
+use crate::machine;
 use crate::memory::{self, MemoryError};
 use crate::transport::{TransportError, ask_for_identity};
 use crate::trust_store::{TrustError, TrustStore};
-
-/// What names the machine, among others to tell a copy of it (systemd's machine-id(5)).
-const MACHINE_ID: &str = "/etc/machine-id";
-const MACHINE_ID_BYTES_MAX: u64 = 256;
 
 /// What `agent enroll` is told.
 #[derive(Clone, Debug)]
@@ -177,7 +173,7 @@ pub(crate) async fn enroll_locked(
     identity.save(&options.data)?;
     let facts = facts::gather(&options.data, &identity.name, &config);
     let claim = options.token.claim();
-    let answer = ask_for_identity(&identity, claim, facts, machine(), clock.wall()).await?;
+    let answer = ask_for_identity(&identity, claim, facts, machine::digest(), clock.wall()).await?;
     let trust = TrustStore::begin(&options.data, identity.trust_pin)?;
     take_trust(&trust, &answer);
     identity.enrolment = Some(enrolment(&answer)?);
@@ -297,10 +293,4 @@ fn enrolled(identity: &Identity, enrolment: &Enrolment, already: bool) -> Enroll
         held: enrolment.held,
         already,
     }
-}
-
-/// What binds the identity to the machine. A machine that does not say is bound to nothing.
-fn machine() -> Option<Digest> {
-    let id = publish::read_limited(Path::new(MACHINE_ID), MACHINE_ID_BYTES_MAX).ok()?;
-    (!id.is_empty()).then(|| Digest::of_parts("muster/machine/v1", &[&id]))
 }
