@@ -26,14 +26,16 @@ test: ## all that CI runs
 
 SEEDS ?= 100000
 NIGHTS ?= 5000
+LOSSES ?= 20000
 UPGRADES ?= 5000
 OFFLINE ?= 500
 RARE ?= 10
 
-sim: ## run SEEDS=100000 simulated fleets through every fault, and thousands of upgrades, nights and months without a site
+sim: ## run SEEDS=100000 simulated fleets through every fault, and thousands of upgrades, losses, nights and months without a site
 	@$(CARGO) build --release --locked -p muster-sim
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --seeds 0..$(SEEDS)
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --world nightly --seeds 0..$(NIGHTS)
+	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --world losses --seeds 0..$(LOSSES)
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --world upgrades --seeds 0..$(UPGRADES)
 	@"$(CARGO_TARGET_DIR)/release/muster-sim" --rare $(RARE) --jobs "$$(nproc)" --world offline --seeds 0..$(OFFLINE)
 

@@ -2,8 +2,9 @@
 //!
 //! It shows itself with the first message that it writes, which contradicts what the site has. So after a
 //! boot nothing is started until the site has answered that message, or a minute has passed, ten seconds
-//! where the site is not heard at all; and what the site then says stands in the policy ([`PutBack`](muster_model::policy::PutBack)), which names the
-//! machine by that message and the life of its memory in which it goes on.
+//! where the site is not heard at all. What the site then says stands in the policy
+//! ([`PutBack`](muster_model::policy::PutBack)), which names the machine by that message and the life of its
+//! memory in which it goes on.
 
 use std::time::Duration;
 

@@ -249,6 +249,10 @@ const DISTRIBUTION: &str = "software-distribution";
 const AGENT: &str = "agent";
 
 impl Body {
+    /// The number of [`Body::AgentStarted`].
+    pub const STARTED: u16 = 11_001;
+    /// The number of [`Body::FactsChanged`].
+    pub const FACTS_CHANGED: u16 = 11_002;
     /// The number of [`Body::Verified`].
     pub const VERIFIED: u16 = 11_030;
     /// The number of [`Body::Components`].
@@ -259,9 +263,11 @@ impl Body {
         use Severity::{Error, Info, Warning};
         let (code, severity, component, text) = match self {
             Body::AgentStarted { facts } => {
-                (11_001, Info, AGENT, format!("agent {} started", facts.agent_version))
+                (Self::STARTED, Info, AGENT, format!("agent {} started", facts.agent_version))
             }
-            Body::FactsChanged { .. } => (11_002, Info, AGENT, "facts changed".to_owned()),
+            Body::FactsChanged { .. } => {
+                (Self::FACTS_CHANGED, Info, AGENT, "facts changed".to_owned())
+            }
             Body::PolicyRefused { why } => (11_003, Error, AGENT, format!("policy refused: {why}")),
             Body::MemoryLost { found, salvaged } => (
                 11_004,
@@ -287,6 +293,14 @@ impl Body {
             Body::Obligation(report) => return report.status(),
         };
         Status { code, severity, component, text }
+    }
+
+    /// The facts of the machine that the message tells.
+    pub fn facts(&self) -> Option<&Facts> {
+        match self {
+            Body::AgentStarted { facts } | Body::FactsChanged { facts } => Some(facts),
+            _ => None,
+        }
     }
 
     /// The advertisement that the message is about.

@@ -9,6 +9,8 @@ pub enum Kind {
     /// Thirty days on which everybody switches off each night; the network is dead for the first two
     /// minutes of each boot.
     Nightly,
+    /// Hours in which few machines lose their journals and are put back to snapshots, again and again.
+    Losses,
     /// Hours in which agents are upgraded, with releases among them that do not work.
     Upgrades,
     /// Sixty days without a site, on what the policy says, with more to tell than an outbox may hold.
@@ -17,13 +19,15 @@ pub enum Kind {
 
 impl Kind {
     /// Every one of them.
-    pub const ALL: &[Kind] = &[Kind::Chaos, Kind::Nightly, Kind::Upgrades, Kind::Offline];
+    pub const ALL: &[Kind] =
+        &[Kind::Chaos, Kind::Nightly, Kind::Losses, Kind::Upgrades, Kind::Offline];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Chaos => "chaos",
             Kind::Nightly => "nightly",
+            Kind::Losses => "losses",
             Kind::Upgrades => "upgrades",
             Kind::Offline => "offline",
         }

@@ -22,7 +22,7 @@ Runs one simulated fleet per seed and checks the invariants after each step.
   --seed N          one seed; with --log its whole record is printed
   --devices N       the most devices in a fleet (default 10)
   --jobs N          threads (default 2)
-  --world KIND      chaos (default), nightly, upgrades or offline; with --plant that of the bug
+  --world KIND      chaos (default), nightly, losses, upgrades or offline; with --plant that of the bug
   --plant NAME      switches a bug on, which must be found
   --rare N          fails if a rare branch that such worlds must show fired in fewer than N of them
   --list            lists the planted bugs and their kinds of world

@@ -159,14 +159,23 @@ impl Scenario {
     /// Draws a world of at most `devices_max` devices.
     pub(crate) fn draw(dice: &mut Dice, devices_max: usize, kind: Kind) -> Self {
         let devices = dice.between((devices_max as u64).div_ceil(2), devices_max as u64) as usize;
-        // What nobody can reach needs no company, and has a lot to do in so long a time.
-        let devices = if kind == Kind::Offline { devices.min(2) } else { devices };
+        let devices = match kind {
+            // What nobody can reach needs no company, and has a lot to do in so long a time.
+            Kind::Offline => devices.min(2),
+            // Few, so that each is struck often.
+            Kind::Losses => devices.min(3),
+            _ => devices,
+        };
         let (chaos, faults) = match kind {
             Kind::Chaos => {
                 let chaos = dice.spread(HOUR / 2, 8 * HOUR);
                 (chaos, Faults::draw(dice, chaos))
             }
             Kind::Nightly => (30 * 24 * HOUR, Faults::of_the_network(dice)),
+            Kind::Losses => {
+                let chaos = dice.spread(2 * HOUR, 8 * HOUR);
+                (chaos, Faults::of_memory(dice, chaos))
+            }
             Kind::Upgrades => (12 * HOUR, upgrades::faults(dice)),
             Kind::Offline => (60 * 24 * HOUR, Faults::of_the_network(dice)),
         };
@@ -271,6 +280,28 @@ impl Faults {
             clone_every: 0,
             facts_every: 0,
             hindrance_per_mille: 0,
+        }
+    }
+
+    /// Memories that are lost and put back, and what keeps the site from hearing of it in time.
+    fn of_memory(dice: &mut Dice, chaos: u64) -> Self {
+        let mut some = |times: u64| if dice.per_mille(400) { chaos / times } else { 0 };
+        let (restore_every, clone_every) = (some(2), some(4));
+        let (outage_every, supervisor_kill_every) = (some(12), some(6));
+        Self {
+            crash_per_mille: *dice.pick(&[0, 2, 5]).unwrap_or(&0),
+            power_cut_per_mille: *dice.pick(&[0, 200, 600]).unwrap_or(&0),
+            slowness_most: *dice.pick(&[SECOND, 2 * MINUTE]).unwrap_or(&SECOND),
+            partition_every: chaos / 6,
+            partition_most: *dice.pick(&[5 * MINUTE, chaos / 4]).unwrap_or(&chaos),
+            outage_every,
+            memory_loss_every: chaos / dice.between(1, 6),
+            roll_back_every: chaos / dice.between(4, 16),
+            restore_every,
+            clone_every,
+            supervisor_kill_every,
+            facts_every: chaos / 4,
+            ..Self::of_the_network(dice)
         }
     }
 

@@ -257,7 +257,7 @@ impl Site {
     }
 
     /// When the newest life of a device was first heard.
-    fn newest_since(&self, row: &DeviceRow) -> Option<Wall> {
+    pub(super) fn newest_since(&self, row: &DeviceRow) -> Option<Wall> {
         let range = (row.device.id, row.newest, Sequence(0))..;
         let (place, first) = self.store.messages.range(range).next()?;
         ((place.0, place.1) == (row.device.id, row.newest)).then_some(first.received)

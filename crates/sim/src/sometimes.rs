@@ -188,7 +188,8 @@ const OUT_OF_REACH: [(&str, &str); 1] = [(
 )];
 
 /// Branches that worlds of one kind reach and nobody demands of the others.
-const ONLY_IN: [(Kind, &[&str]); 2] = [
+const ONLY_IN: [(Kind, &[&str]); 3] = [
+    (Kind::Losses, &["agent DetectedUndone", "agent DoneAgain", "agent Recalled", "site Undone"]),
     (
         Kind::Upgrades,
         &[
@@ -211,6 +212,15 @@ fn purpose(kind: Kind) -> &'static [&'static str] {
         Kind::Nightly => {
             &["agent Rebooted", "world CutShort", "world Turned", "world ExecutedAgain"]
         }
+        Kind::Losses => &[
+            "agent FoundAgain",
+            "world Cloned",
+            "world ForkHeld",
+            "world MemoryLost",
+            "world PutBackMended",
+            "world Salvaged",
+            "world SecondMachine",
+        ],
         Kind::Upgrades => &[
             "world Cloned",
             "world ForkHeld",

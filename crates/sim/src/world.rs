@@ -147,7 +147,7 @@ impl World {
         core.queue.after(1, Event::RelayStarts);
         for device in 0..self.devices.len() {
             match core.scenario.kind {
-                Kind::Chaos | Kind::Upgrades | Kind::Offline => {
+                Kind::Chaos | Kind::Losses | Kind::Upgrades | Kind::Offline => {
                     let delay = core.dice.spread(1, 10 * MINUTE);
                     core.queue.after(delay, Event::Boots { device });
                 }

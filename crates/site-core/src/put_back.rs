@@ -21,6 +21,7 @@
 //! this with the streams and asks here; the simulator does the same.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
@@ -35,7 +36,7 @@ use crate::obligation::{Applied, ObligationRow};
 mod lives;
 
 pub(crate) use lives::is_written_since;
-pub use lives::{Hearing, Lives, WATCHED_POLL_MOST, Watch};
+pub use lives::{Hearing, Lives, WATCHED_POLL_MOST, Watch, is_outlived};
 
 /// The cause of `rolled-back`.
 pub const SNAPSHOT: &str = "snapshot";
@@ -43,6 +44,10 @@ pub const SNAPSHOT: &str = "snapshot";
 /// from each other; of more the oldest is forgotten, and with it that messages of it which are still on
 /// their way are undone.
 pub const MENDED_MAX: usize = 16;
+
+/// For how long the word of a person counts that there is one machine: longer than a machine that is on waits
+/// between two tries to send.
+pub const VOUCHED_FOR: Duration = Duration::from_secs(24 * 3_600);
 
 /// How far a suspicion has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,7 +100,8 @@ pub struct Suspect {
     pub parted: Option<Parted>,
     /// What binds the device to its machine, as the site's history says.
     pub known_machine: Option<Digest>,
-    /// The same, as the history says that contradicts it.
+    /// The same, as the history says that contradicts it: in the batch, or at or before the message after which
+    /// it parts.
     pub machine: Option<Digest>,
     /// A person holds the device.
     pub held_by_person: bool,
@@ -168,9 +174,24 @@ pub fn watched(claim: &Claim, watch: Watch) -> String {
     format!("it looks put back to a snapshot: it goes on if no second machine speaks {until}")
 }
 
+/// Where `reading` parts from what the site has: a history whose claim stands, where it said; another as
+/// [`fork_point`] finds.
+pub fn parted(
+    lives: &Lives,
+    reading: &Reading,
+    ours: &BTreeMap<Sequence, Digest>,
+) -> Option<Parted> {
+    let claim = lives.claim().filter(|(of, _)| *of == reading.header.incarnation);
+    let same = claim.filter(|(_, one)| reading.chain_at(one.from.next()) == Some(one.mark));
+    match same {
+        Some((_, claim)) => Some(Parted { from: claim.from, mark: claim.mark }),
+        None => fork_point(reading, ours),
+    }
+}
+
 /// Where `reading` parts from what the site has: `ours` are the chains that are stored with the messages
 /// of its stream, from the one before its first on.
-pub fn fork_point(reading: &Reading, ours: &BTreeMap<Sequence, Digest>) -> Option<Parted> {
+fn fork_point(reading: &Reading, ours: &BTreeMap<Sequence, Digest>) -> Option<Parted> {
     let known = |at: Sequence| match at {
         Sequence(0) => Some(Digest::ZERO),
         at => ours.get(&at).copied(),
@@ -188,6 +209,24 @@ pub fn fork_point(reading: &Reading, ours: &BTreeMap<Sequence, Digest>) -> Optio
         from = next;
     }
     None
+}
+
+/// Where the history of a life that goes on after its end parts from the site's, if it has said anything since:
+/// before the newest of its messages. When that was written is not known: the first word of a boot has the
+/// time that the machine remembered.
+pub fn outlived_point(
+    stream: &StreamRow,
+    newest_received: Wall,
+    newer_since: Wall,
+) -> Option<Parted> {
+    let from = Sequence(stream.through.0.checked_sub(1)?);
+    (newer_since < newest_received).then_some(Parted { from, mark: stream.head })
+}
+
+/// The mark of a life's stream as of one that goes on after its end.
+pub fn doubt(stream: &mut StreamRow) {
+    let (at, head) = (stream.through, stream.head);
+    stream.fork.get_or_insert_with(|| Fork::at(at, Digest::ZERO, head));
 }
 
 /// Decides about a device whose stream is contradicted. The same history that asks again is given the
@@ -212,6 +251,7 @@ pub fn judge(lives: &Lives, suspect: &Suspect) -> Judged {
         Some(_) | None => {}
     }
     match (known_machine, machine) {
+        _ if lives.is_vouched(suspect.incarnation, suspect.now) => {}
         (Some(known), Some(said)) if known == said => {}
         (Some(_), Some(_)) => return Judged::Held(Why::OtherMachine),
         _ => return Judged::Held(Why::MachineUnknown),
@@ -231,6 +271,7 @@ pub fn accept(streams: &mut [StreamRow], of: Incarnation, claim: &Claim) {
         }
         if is_its {
             fork.claim = Some(claim.clone());
+            fork.vouched = None;
         }
     }
 }
@@ -254,17 +295,26 @@ impl Fork {
         self.suspicion = Suspicion::Settled;
     }
 
+    /// Nobody takes the claim up.
+    pub fn give_up(&mut self) {
+        if self.claim.take().is_some() {
+            self.suspicion = Suspicion::Settled;
+        }
+    }
+
     /// The claim is found false: two machines have spoken.
     pub fn refuse(&mut self) {
         self.suspicion = Suspicion::Copied;
     }
 
     /// A person has cleared the suspicion: there is one machine. If it is the one that claims, it begins
-    /// once more, and the others have to be silent; if it is another, that one goes on.
-    pub fn settle(&mut self) {
+    /// once more, and the others have to be silent; if it is another, that one goes on. If none claims, the
+    /// next history that contradicts may, whatever machine it is of ([`VOUCHED_FOR`]).
+    pub fn settle(&mut self, now: Wall) {
         self.suspicion = Suspicion::Settled;
-        if let Some(claim) = &mut self.claim {
-            claim.begun = None;
+        match &mut self.claim {
+            Some(claim) => claim.begun = None,
+            None => self.vouched = Some(now),
         }
     }
 }

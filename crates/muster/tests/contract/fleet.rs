@@ -420,6 +420,37 @@ impl Fleet {
         })
     }
 
+    /// Copies the folder of a device that is stopped, or does not mind, and its root, over what is there.
+    pub(crate) fn copy(&self, from: &str, to: &str) {
+        for end in ["", "-root"] {
+            let (from, to) = (self.path(&format!("{from}{end}")), self.path(&format!("{to}{end}")));
+            let _ = std::fs::remove_dir_all(&to);
+            let done = Command::new("cp").arg("-a").args([&from, &to]).status();
+            assert!(done.unwrap().success(), "{from} is copied to {to}");
+        }
+    }
+
+    /// Waits until the site has everything that a device has to say.
+    pub(crate) fn all_told(&self, name: &str) {
+        until("the outbox is empty", || (self.status(name)["outbox"]["length"] == 0).then_some(()));
+    }
+
+    /// Whether the site admits a device, and why not.
+    pub(crate) fn standing(&self, device: &Value) -> (Value, String) {
+        let listed = self.json(&["device", "list"]);
+        let items = listed["items"].as_array().unwrap();
+        let item = items.iter().find(|item| item["id"] == *device).unwrap();
+        (item["standing"].clone(), item["heldBecause"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Waits until a device is held for a reason that has `why` in it.
+    pub(crate) fn is_held(&self, device: &Value, why: &str) {
+        until(&format!("the device is held: {why}"), || {
+            let (standing, because) = self.standing(device);
+            (standing == "held" && because.contains(why)).then_some(())
+        });
+    }
+
     /// Lines that programs wrote to the truth file.
     pub(crate) fn truth(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.path("truth")).unwrap_or_default();

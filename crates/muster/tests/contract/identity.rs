@@ -1,29 +1,8 @@
 //! Who a device is when its disk is copied, put back, wiped, shared by two agents, or made an image of.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
 use crate::fleet::{Fleet, until};
-
-/// Copies the folder of a device, as it is on disk.
-fn copy(fleet: &Fleet, from: &str, to: &str) {
-    let done = Command::new("cp").arg("-a").args([fleet.path(from), fleet.path(to)]).status();
-    assert!(done.unwrap().success(), "{from} is copied to {to}");
-}
-
-/// Waits until the site has everything that a device has to say.
-fn all_told(fleet: &Fleet, name: &str) {
-    until("the outbox is empty", || (fleet.status(name)["outbox"]["length"] == 0).then_some(()));
-}
-
-fn is_held(fleet: &Fleet, device: &Value) {
-    until("the device is held", || {
-        let listed = fleet.json(&["device", "list"]);
-        let mut items = listed["items"].as_array().unwrap().iter();
-        items.find(|item| item["id"] == *device && item["standing"] == "held").map(|_| ())
-    });
-}
 
 /// The names in the folder of a device.
 fn names(fleet: &Fleet, device: &str) -> Vec<String> {
@@ -60,7 +39,7 @@ fn copies_of_a_golden_image_enrol_by_themselves_and_are_devices_of_their_own() {
     assert!(names(&fleet, "d1").contains(&"identity.json".to_owned()), "it is as it was");
     fleet.restart("site");
     fleet.restart("d1");
-    all_told(&fleet, "d1");
+    fleet.all_told("d1");
     let first = fleet.status("d1")["device"].clone();
     fleet.terminate("d1");
     let token = fleet.token(3);
@@ -70,7 +49,7 @@ fn copies_of_a_golden_image_enrol_by_themselves_and_are_devices_of_their_own() {
     assert_eq!(names(&fleet, "d1"), ["first-boot.json", "lock", "settings.json"]);
     let copies = ["c1", "c2", "c3"];
     for name in copies {
-        copy(&fleet, "d1", name);
+        fleet.copy("d1", name);
         fleet.start_agent(name, &[]);
     }
     let mut devices: Vec<String> = copies
@@ -109,7 +88,7 @@ fn an_image_without_a_token_waits_for_enroll_and_discard_is_said() {
     fleet.publish("mark", &fleet.mark(""), json!({}));
     fleet.advertise("ad", "mark", &["d1"], json!({}));
     fleet.stands("d1", "ad", "succeeded");
-    all_told(&fleet, "d1");
+    fleet.all_told("d1");
     fleet.terminate("d1");
     let data = fleet.path("d1");
     fleet.write("d1/journal.db", "no journal");
@@ -134,13 +113,13 @@ fn two_machines_with_one_identity_are_held_and_each_gets_its_own() {
     fleet.publish("mark", &fleet.mark(""), json!({}));
     fleet.advertise("before", "mark", &["d1"], json!({}));
     fleet.stands("d1", "before", "succeeded");
-    all_told(&fleet, "d1");
+    fleet.all_told("d1");
     let device = fleet.status("d1")["device"].clone();
     fleet.terminate("d1");
-    copy(&fleet, "d1", "copy");
+    fleet.copy("d1", "copy");
     fleet.restart_with("d1", &[("MUSTER_BOOT_ID", "one")]);
     fleet.start_agent("copy", &[("MUSTER_BOOT_ID", "other")]);
-    is_held(&fleet, &device);
+    fleet.is_held(&device, "");
     fleet.advertise("after", "mark", &["d1"], json!({}));
     let waiting = fleet.stands("d1", "after", "waiting");
     assert!(waiting["reason"].as_str().unwrap().starts_with("held"), "{waiting}");
@@ -169,19 +148,18 @@ fn a_machine_that_does_not_say_which_it_is_is_held_when_it_is_put_back_and_its_o
     fleet.publish("mark", &fleet.mark(""), json!({}));
     fleet.advertise("before", "mark", &["d1"], json!({}));
     fleet.stands("d1", "before", "succeeded");
-    all_told(&fleet, "d1");
+    fleet.all_told("d1");
     let device = fleet.status("d1")["device"].clone();
     fleet.terminate("d1");
-    copy(&fleet, "d1", "snapshot");
+    fleet.copy("d1", "snapshot");
     fleet.restart("d1");
     fleet.advertise("since", "mark", &["d1"], json!({}));
     fleet.stands("d1", "since", "succeeded");
-    all_told(&fleet, "d1");
+    fleet.all_told("d1");
     fleet.terminate("d1");
-    std::fs::remove_dir_all(fleet.path("d1")).unwrap();
-    copy(&fleet, "snapshot", "d1");
+    fleet.copy("snapshot", "d1");
     fleet.restart_with("d1", &[("MUSTER_BOOT_ID", "put-back"), ("MUSTER_MACHINE", "")]);
-    is_held(&fleet, &device);
+    fleet.is_held(&device, "");
     fleet.stands("d1", "since", "succeeded");
     fleet.advertise("after", "mark", &["d1"], json!({}));
     // The site takes no word of the second history, so only the device can say why it waits.
@@ -203,7 +181,7 @@ fn a_machine_installed_anew_is_another_device_and_nothing_is_merged() {
     fleet.publish("mark", &fleet.mark(""), json!({}));
     fleet.advertise("done", "mark", &["d1"], json!({}));
     fleet.stands("d1", "done", "succeeded");
-    all_told(&fleet, "d1");
+    fleet.all_told("d1");
     let first = fleet.status("d1")["device"].clone();
     fleet.terminate("d1");
     fleet.advertise("owed", "mark", &["d1"], json!({}));

@@ -144,7 +144,7 @@ impl Site {
         self.transact(core, "lets everybody go on", |staged, dice| {
             let at = staged.at.0;
             let ids: Vec<DeviceId> = staged.store.devices.keys().copied().collect();
-            ids.into_iter().for_each(|device| put_back::settle(&mut staged.store, device));
+            ids.into_iter().for_each(|id| put_back::settle(&mut staged.store, id, staged.now));
             for row in staged.store.devices.values_mut() {
                 if matches!(row.device.admission, Admission::Held { .. }) {
                     row.device.admission = Admission::Admitted;
@@ -380,7 +380,7 @@ impl Site {
                 }
                 (false, Admission::Held { .. }) => {
                     *admission = Admission::Admitted;
-                    put_back::settle(&mut staged.store, device);
+                    put_back::settle(&mut staged.store, device, staged.now);
                 }
                 _ => return,
             }

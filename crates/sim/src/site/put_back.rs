@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
+use muster_model::clock::Wall;
+use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, Incarnation, Sequence};
+use muster_model::message::Message;
 use muster_model::settings::Setting;
 use muster_site_core::device::Admission;
 use muster_site_core::ingest::{Fork, Reading, StreamRow};
 use muster_site_core::obligation::{Applied, Place};
 use muster_site_core::put_back::{
-    Claim, Hearing, Judged, Lives, Suspect, Suspicion, Watch, accept, fork_point, judge, undo,
+    Claim, Hearing, Judged, Lives, Parted, Suspect, Watch, accept, doubt, is_outlived, judge,
+    outlived_point, parted, undo,
 };
 
 use super::admin::by;
@@ -31,6 +35,41 @@ impl Site {
         let first = Sequence(reading.header.first.0 - 1);
         let range = (id, of, first)..=(id, of, reading.header.last);
         let ours = self.store.messages.range(range).map(|((_, _, at), one)| (*at, one.chain));
+        let parted = parted(&self.lives(id), reading, &ours.collect());
+        let told = |Parted { from, .. }| self.machine_told(id, of, from);
+        let machine = match reading.facts() {
+            Some(facts) => facts.machine,
+            None => parted.and_then(told),
+        };
+        self.judge(core, id, of, parted, machine);
+    }
+
+    /// A life asks that a newer one has followed: what it has said since is another history.
+    fn outlived(&mut self, core: &mut Core, id: DeviceId, life: Incarnation) {
+        let newer_since = self.store.devices.get(&id).and_then(|row| self.newest_since(row));
+        let said =
+            self.store.messages.range((id, life, Sequence(0))..=(id, life, Sequence(u64::MAX)));
+        let newest = said.last().map(|(_, one)| one.received);
+        let stream = self.store.streams.get(&(id, life));
+        let parted = stream.zip(newest).zip(newer_since);
+        let parted = parted.and_then(|((stream, at), since)| outlived_point(stream, at, since));
+        match parted {
+            Some(Parted { from, .. }) => {
+                let machine = self.machine_told(id, life, from.next());
+                self.judge(core, id, life, parted, machine);
+            }
+            None => self.hold_forked(core, id),
+        }
+    }
+
+    fn judge(
+        &mut self,
+        core: &mut Core,
+        id: DeviceId,
+        of: Incarnation,
+        parted: Option<Parted>,
+        machine: Option<Digest>,
+    ) {
         let Some(row) = self.store.devices.get(&id) else { return };
         if row.device.admission == Admission::Retired {
             return;
@@ -39,9 +78,9 @@ impl Site {
             Admission::Held { order } if order.by != SITE);
         let suspect = Suspect {
             incarnation: of,
-            parted: fork_point(reading, &ours.collect()),
+            parted,
             known_machine: row.device.facts.machine,
-            machine: reading.machine(),
+            machine,
             held_by_person: by_person,
             next: Incarnation(row.granted.max(row.newest).0 + 1),
             now: core.wall(),
@@ -54,9 +93,20 @@ impl Site {
         }
     }
 
+    /// What the newest facts in a stream say, at or before `until`.
+    fn machine_told(&self, id: DeviceId, life: Incarnation, until: Sequence) -> Option<Digest> {
+        let stream = (id, life, Sequence(0))..=(id, life, until);
+        let told = self.store.messages.range(stream).rev();
+        let mut read = told.filter_map(|(_, one)| serde_json::from_slice(&one.bytes).ok());
+        read.find_map(|message: Message| message.body.facts().map(|facts| facts.machine))?
+    }
+
     fn claim_stands(&mut self, core: &mut Core, id: DeviceId, of: Incarnation, claim: &Claim) {
         let what = "hands out a life to a device that looks put back";
-        self.change(core, id, what, |streams| accept(streams, of, claim));
+        self.change(core, id, what, |streams| {
+            streams.iter_mut().filter(|stream| stream.incarnation == of).for_each(doubt);
+            accept(streams, of, claim);
+        });
         if let Some(row) = self.store.devices.get_mut(&id) {
             row.granted = row.granted.max(claim.life);
         }
@@ -71,15 +121,24 @@ impl Site {
             Ask::Poll { .. } | Ask::Account { .. } => lives.hears(life, now, watch),
         };
         match hearing {
+            Hearing::Speaks if !matches!(ask, Ask::Post(_)) && self.is_outlived(id, life, now) => {
+                self.outlived(core, id, life);
+            }
             Hearing::Speaks | Hearing::Watched { .. } => {}
             Hearing::Begins => {
                 self.mark(core, id, "begins to watch", |fork| fork.begin(now));
             }
             Hearing::Mends => self.mend(core, id),
-            Hearing::Doubted => self.hold_forked(core, id),
+            Hearing::GivesUp => self.give_up(core, id),
+            Hearing::Doubted => self.outlived(core, id, life),
             Hearing::SecondMachine => self.second_machine(core, id),
         }
         hearing
+    }
+
+    fn is_outlived(&self, id: DeviceId, life: Incarnation, now: Wall) -> bool {
+        let row = self.store.devices.get(&id).filter(|row| life < row.newest);
+        row.and_then(|row| self.newest_since(row)).is_some_and(|since| is_outlived(since, now))
     }
 
     /// How long a poll of a device is held at most.
@@ -149,17 +208,21 @@ impl Site {
                     Arc::make_mut(message).late = true;
                 }
             }
-            if let Some(row) = staged.store.devices.get_mut(&id)
-                && matches!(&row.device.admission, Admission::Held { order } if order.by == SITE)
-            {
-                row.device.admission = Admission::Admitted;
-            }
+            admit(&mut staged.store, id);
             staged.touch(id);
         });
         let is_mended = self.lives(id).claim().is_none();
         if is_mended {
             core.seen.world(Rare::PutBackMended);
         }
+    }
+
+    fn give_up(&mut self, core: &mut Core, id: DeviceId) {
+        self.transact(core, "gives up a claim that nobody takes up", |staged, _| {
+            forks(&mut staged.store, id).for_each(Fork::give_up);
+            admit(&mut staged.store, id);
+            staged.touch(id);
+        });
     }
 
     pub(super) fn lives(&self, id: DeviceId) -> Lives {
@@ -182,13 +245,22 @@ impl Site {
     }
 }
 
+/// Admits a device that the site itself holds.
+fn admit(store: &mut Store, id: DeviceId) {
+    if let Some(row) = store.devices.get_mut(&id)
+        && matches!(&row.device.admission, Admission::Held { order } if order.by == SITE)
+    {
+        row.device.admission = Admission::Admitted;
+    }
+}
+
 fn watch(core: &Core) -> Watch {
     Watch::of(core.scenario.settings.get(Setting::PollWait).duration())
 }
 
 /// A person clears every suspicion about a device.
-pub(super) fn settle(store: &mut Store, id: DeviceId) {
-    forks(store, id).filter(|fork| fork.suspicion != Suspicion::Settled).for_each(Fork::settle);
+pub(super) fn settle(store: &mut Store, id: DeviceId, now: Wall) {
+    forks(store, id).filter(|fork| fork.is_suspect()).for_each(|fork| fork.settle(now));
 }
 
 fn streams(store: &Store, id: DeviceId) -> impl Iterator<Item = &StreamRow> {

@@ -22,7 +22,7 @@ use crate::sometimes::Rare;
 pub(super) struct Staged<'a> {
     pub(super) store: Store,
     pub(super) at: Revision,
-    now: Wall,
+    pub(super) now: Wall,
     planted: &'a muster_site_core::obligation::Planted,
     plant: Option<Plant>,
     fired: Fired,

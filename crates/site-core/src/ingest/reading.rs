@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
+use muster_model::facts::Facts;
 use muster_model::id::{DeviceId, Sequence};
 use muster_model::message::{Body, MESSAGE_BYTES_MAX, Message, Report};
 use muster_model::wire::batch::{Batch, BatchHeader};
@@ -92,14 +93,9 @@ impl Reading {
         self.readable().map(|message| message.trusted).max()
     }
 
-    /// What binds the device to its machine, as the newest facts in the batch say; `None` if it has
-    /// none, or they do not say.
-    pub fn machine(&self) -> Option<Digest> {
-        let facts = self.readable().filter_map(|message| match &message.body {
-            Body::AgentStarted { facts } | Body::FactsChanged { facts } => Some(facts),
-            _ => None,
-        });
-        facts.last()?.machine
+    /// The newest facts in the batch.
+    pub fn facts(&self) -> Option<&Facts> {
+        self.readable().filter_map(|message| message.body.facts()).last()
     }
 
     fn readable(&self) -> impl Iterator<Item = &Message> {

@@ -1,5 +1,6 @@
 //! What the site has of one stream.
 
+use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, EpochId, Incarnation, Sequence};
 use muster_model::wire::device::Receipt;
@@ -47,13 +48,24 @@ pub struct Fork {
     /// Lives that were handed out for claims that gave way to others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<Incarnation>,
+    /// When a person said that there is one machine, in the site's time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vouched: Option<Wall>,
 }
 
 impl Fork {
     /// A contradiction that is new.
     pub fn at(at: Sequence, ours: Digest, theirs: Digest) -> Self {
-        let suspicion = Suspicion::Open;
-        Self { at, ours, theirs, suspicion, claim: None, mended: Vec::new(), refused: Vec::new() }
+        Self {
+            at,
+            ours,
+            theirs,
+            suspicion: Suspicion::Open,
+            claim: None,
+            mended: Vec::new(),
+            refused: Vec::new(),
+            vouched: None,
+        }
     }
 
     /// Whether the device is held for it.

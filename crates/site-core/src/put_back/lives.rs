@@ -6,7 +6,7 @@ use muster_model::clock::Wall;
 use muster_model::id::{Incarnation, Sequence};
 use muster_model::policy::PutBack;
 
-use super::{Claim, Suspicion};
+use super::{Claim, Suspicion, VOUCHED_FOR};
 use crate::ingest::{Fork, StreamRow};
 use crate::obligation::Place;
 
@@ -16,6 +16,9 @@ const AHEAD_MOST: Duration = Duration::from_secs(300);
 /// Of a device under suspicion no poll is held for longer, so that a machine that is on speaks within
 /// it.
 pub const WATCHED_POLL_MOST: Duration = Duration::from_secs(60);
+
+/// What the process of a life asked before it ended may be on its way for so long.
+const ASKED_LATE_MOST: Duration = Duration::from_secs(600);
 
 /// How the other lives are watched. Beginning it changes the device's policy, which wakes whoever has a
 /// poll held; from then on a machine that is on polls within [`poll`](Self::poll).
@@ -60,6 +63,9 @@ pub enum Hearing {
     },
     /// The others were silent: the device is to be mended now.
     Mends,
+    /// The life that was handed out was never taken up, and a newer one than its own goes on: the claim is to
+    /// be given up now.
+    GivesUp,
     /// A life asks that has ended: the machine was put back once more, or there is a second one. Its
     /// messages will tell.
     Doubted,
@@ -91,7 +97,7 @@ impl Lives {
             return Hearing::SecondMachine;
         }
         let ends = |(_, fork): &(_, Fork)| fork.mended.iter().any(|mended| life < mended.life);
-        let Some((_, claim)) = self.claim() else {
+        let Some((of, claim)) = self.claim() else {
             return if self.0.iter().any(ends) { Hearing::Doubted } else { Hearing::Speaks };
         };
         // A memory that is lost meanwhile is followed by a life beyond.
@@ -105,6 +111,10 @@ impl Lives {
                 until if now < until => Hearing::Watched { until },
                 _ => Hearing::Mends,
             },
+            // Whoever claims asks at once. What speaks is its memory after one more loss.
+            (false, None) if of < life && claim.since.plus(ASKED_LATE_MOST) < now => {
+                Hearing::GivesUp
+            }
             // It may still be the machine that claims, which has not yet heard.
             (false, None) => Hearing::Speaks,
             (false, Some(begun)) if now < begun.plus(watch.settle()) => Hearing::Speaks,
@@ -125,10 +135,12 @@ impl Lives {
     /// machine: they go on with a history that has ended, or is doubted. What an access point had kept
     /// since before proves nothing.
     pub fn goes_on(&self, life: Incarnation, newest: Wall) -> bool {
-        self.0.iter().any(|(_, fork)| {
+        self.0.iter().any(|(of, fork)| {
             let ended = fork.mended.iter().any(|one| life < one.life && one.at < newest);
             let claim = fork.claim.as_ref().filter(|_| fork.suspicion == Suspicion::Open);
-            ended || claim.is_some_and(|one| life < one.life && one.since < newest)
+            // Of a claim that nobody takes up nobody knows whether its machine is still there.
+            let claim = claim.filter(|one| life < one.life && (life <= *of || one.begun.is_some()));
+            ended || claim.is_some_and(|one| one.since < newest)
         })
     }
 
@@ -140,6 +152,13 @@ impl Lives {
     /// Whether a life was handed out for a claim that gave way to another.
     pub fn is_refused(&self, life: Incarnation) -> bool {
         self.0.iter().any(|(_, fork)| fork.refused.contains(&life))
+    }
+
+    /// Whether a person has said, not long before `now`, that there is one machine, though two histories of
+    /// `life` were seen.
+    pub(super) fn is_vouched(&self, life: Incarnation, now: Wall) -> bool {
+        let said = |(of, fork): &(_, Fork)| fork.vouched.filter(|_| *of == life);
+        self.0.iter().filter_map(said).any(|at| at <= now && now < at.plus(VOUCHED_FOR))
     }
 
     /// Two machines have spoken, and no person has settled it.
@@ -165,6 +184,12 @@ impl Lives {
     pub fn claim(&self) -> Option<(Incarnation, &Claim)> {
         self.0.iter().find_map(|(life, fork)| Some((*life, fork.claim.as_ref()?)))
     }
+}
+
+/// Whether a life that asks `now` goes on though a newer one, first heard at `newer_since`, has followed it: its
+/// process had ended by then.
+pub fn is_outlived(newer_since: Wall, now: Wall) -> bool {
+    newer_since.plus(ASKED_LATE_MOST) < now
 }
 
 /// Whether a message that was `written` then, in the device's trusted time, is from after `since`.

@@ -50,7 +50,7 @@ fn forked(says_machine: Option<Digest>) -> (StreamRow, Suspect) {
         incarnation: Incarnation(1),
         parted: fork_point(&reading, &ours),
         known_machine: machine(1),
-        machine: reading.machine(),
+        machine: reading.facts().unwrap().machine,
         held_by_person: false,
         next: Incarnation(3),
         now: Wall(100_000),
@@ -181,6 +181,25 @@ fn the_next_life_waits_until_the_others_were_silent_for_three_polls() {
 }
 
 #[test]
+fn a_claim_that_nobody_takes_up_gives_way_to_a_newer_life_that_goes_on() {
+    let mut streams = claimed();
+    let hears = |streams: &[StreamRow], life, now| {
+        Lives::of(streams).hears(Incarnation(life), Wall(now), watch())
+    };
+    // Claimed at 100 s; what an ended process asked may come for ten minutes.
+    assert_eq!(hears(&streams, 2, 700_000), Hearing::Speaks);
+    assert_eq!(hears(&streams, 2, 700_001), Hearing::GivesUp);
+    assert_eq!(hears(&streams, 1, 700_001), Hearing::Speaks, "it may be who claims");
+    assert!(!Lives::of(&streams).goes_on(Incarnation(2), Wall(700_001)));
+    fork(&mut streams).begin(Wall(600_000));
+    assert_eq!(hears(&streams, 2, 700_001), Hearing::SecondMachine);
+    assert!(Lives::of(&streams).goes_on(Incarnation(2), Wall(700_001)));
+    fork(&mut streams).give_up();
+    assert!(!fork(&mut streams).is_suspect());
+    assert_eq!(hears(&streams, 2, 700_001), Hearing::Speaks);
+}
+
+#[test]
 fn messages_of_an_older_life_are_judged_by_when_they_were_written() {
     let mut streams = claimed();
     fork(&mut streams).begin(Wall(110_000));
@@ -224,6 +243,37 @@ fn a_life_that_goes_on_after_a_newer_one_has_spoken_was_put_back() {
 }
 
 #[test]
+fn a_life_that_asks_after_its_end_parts_where_it_spoke_again() {
+    let (mut stream, ours) = history();
+    let point = |received, since| outlived_point(&stream, Wall(received), Wall(since));
+    assert_eq!(point(10, 10), None, "it has said nothing since");
+    let parted = point(11, 10).unwrap();
+    assert_eq!((parted.from, parted.mark), (Sequence(3), ours[&Sequence(4)]));
+    assert_eq!(outlived_point(&super::tests::stream(), Wall(11), Wall(10)), None);
+    doubt(&mut stream);
+    let claim = Claim {
+        from: parted.from,
+        mark: parted.mark,
+        life: Incarnation(3),
+        since: Wall(0),
+        begun: None,
+    };
+    let mut streams = vec![stream];
+    accept(&mut streams, Incarnation(1), &claim);
+    // What it says next is the same history, and is given the same life.
+    let more = batch(5, ours[&Sequence(4)], 1, vec![says(5, running())]);
+    let lives = Lives::of(&streams);
+    assert_eq!(super::parted(&lives, &more, &ours), Some(parted));
+    assert_eq!(super::parted(&Lives::default(), &more, &ours).unwrap().from, Sequence(4));
+}
+
+#[test]
+fn a_process_that_has_ended_may_be_heard_for_ten_minutes() {
+    assert!(!is_outlived(Wall(0), Wall(600_000)));
+    assert!(is_outlived(Wall(0), Wall(600_001)));
+}
+
+#[test]
 fn the_policy_names_the_machine_by_its_first_own_message_until_a_second_one_speaks() {
     let mut streams = claimed();
     let told = Lives::of(&streams).told().unwrap();
@@ -261,7 +311,7 @@ fn a_person_who_clears_the_suspicion_lets_one_machine_go_on_whichever_it_is() {
     let mut streams = claimed();
     fork(&mut streams).begin(Wall(0));
     fork(&mut streams).refuse();
-    fork(&mut streams).settle();
+    fork(&mut streams).settle(Wall(900_000));
     assert!(!fork(&mut streams).is_suspect());
     let hears = |streams: &[StreamRow], life, now| {
         Lives::of(streams).hears(Incarnation(life), Wall(now), watch())
@@ -271,6 +321,32 @@ fn a_person_who_clears_the_suspicion_lets_one_machine_go_on_whichever_it_is() {
     assert_eq!(hears(&streams, 3, 1_000_000), Hearing::Begins);
     fork(&mut streams).begin(Wall(1_000_000));
     assert_eq!(hears(&streams, 1, 1_010_000), Hearing::SecondMachine, "never both");
+}
+
+#[test]
+fn a_person_who_vouches_lets_the_next_history_go_on_whatever_machine_it_is_of() {
+    let vouched = |at: i64| {
+        move |streams: &mut Vec<StreamRow>, suspect: &mut Suspect| {
+            fork(streams).settle(Wall(at));
+            suspect.machine = machine(2);
+        }
+    };
+    let day = VOUCHED_FOR.as_millis() as i64;
+    check_judged(vouched(100_000), Ok(3));
+    check_judged(vouched(100_001 - day), Ok(3));
+    check_judged(vouched(100_000 - day), Err(Why::OtherMachine));
+    check_judged(vouched(100_001), Err(Why::OtherMachine));
+    check_judged(
+        |streams, suspect| {
+            vouched(100_000)(streams, suspect);
+            suspect.incarnation = Incarnation(2);
+        },
+        Err(Why::OtherMachine),
+    );
+    let mut streams = claimed();
+    assert_eq!(fork(&mut streams).vouched, None);
+    fork(&mut streams).settle(Wall(0));
+    assert_eq!(fork(&mut streams).vouched, None, "the one that claims goes on, and no other");
 }
 
 #[test]

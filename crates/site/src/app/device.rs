@@ -70,9 +70,9 @@ impl App {
             Admission::Retired => return Err(gone(&row)),
             Admission::Pending | Admission::Held { .. } => {}
         }
-        // The history that the site has is the one that counts; the mark has been seen.
         streams.retain(|stream| stream.fork.as_ref().is_some_and(Fork::is_suspect));
-        streams.iter_mut().filter_map(|stream| stream.fork.as_mut()).for_each(Fork::settle);
+        let forks = streams.iter_mut().filter_map(|stream| stream.fork.as_mut());
+        forks.for_each(|fork| fork.settle(change.now));
         change.tx.stream_write_many(&streams).await?;
         row.device.admission = Admission::Admitted;
         let said = format!("device `{}` admitted", row.device.name);

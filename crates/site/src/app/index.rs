@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use muster_model::digest::Digest;
-use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId};
+use muster_model::id::{AdvertisementId, CollectionId, DeviceId, EpochId, Incarnation};
 use muster_model::sign::PublicKey;
 use muster_site_core::device::Admission;
 use muster_site_core::ingest::StreamRow;
@@ -27,6 +27,8 @@ pub(crate) struct Known {
     pub(crate) key: PublicKey,
     /// Whether it may do anything at all.
     pub(crate) is_retired: bool,
+    /// The highest life of its memory that was handed out.
+    pub(crate) granted: Incarnation,
 }
 
 /// The index of one process.
@@ -207,7 +209,8 @@ impl News {
 
 fn take_device(state: &mut State, row: &DeviceRow, collections: Vec<CollectionId>) {
     let is_retired = row.device.admission == Admission::Retired;
-    state.devices.insert(row.device.id, Known { key: row.key, is_retired });
+    let granted = row.next_incarnation;
+    state.devices.insert(row.device.id, Known { key: row.key, is_retired, granted });
     match is_retired {
         true => state.policy.device_removed(row.device.id),
         false => state.policy.device_changed(row.device.id, row.own_version, collections),

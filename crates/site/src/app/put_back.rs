@@ -5,16 +5,17 @@
 use std::time::Duration;
 
 use muster_model::clock::Wall;
+use muster_model::digest::Digest;
 use muster_model::id::{DeviceId, Incarnation, Sequence};
-use muster_model::message::Severity;
+use muster_model::message::{Message, Severity};
 use muster_model::policy::Order;
 use muster_site_core::decision::merged;
 use muster_site_core::device::Admission;
 use muster_site_core::ingest::{Fork, Reading, StreamRow};
 use muster_site_core::obligation::{Applied, ObligationRow, Place};
 use muster_site_core::put_back::{
-    Claim, Hearing, Judged, Lives, Suspect, Suspicion, Watch, Why, accept, fork_point, judge, undo,
-    watched,
+    Claim, Hearing, Judged, Lives, Parted, Suspect, Suspicion, Watch, Why, accept, doubt,
+    is_outlived, judge, outlived_point, parted, undo, watched,
 };
 
 use super::App;
@@ -38,30 +39,69 @@ impl App {
     /// What becomes of a device whose batch contradicts its stream. The fork is committed; the device is
     /// held on return. If it looks put back, its policy says from now on in which life it goes on.
     pub(crate) async fn device_forked(&self, reading: &Reading) -> Outcome<()> {
-        let (id, incarnation) = (reading.header.device, reading.header.incarnation);
+        let (id, life) = (reading.header.device, reading.header.incarnation);
         let mut change = Change::begin_by_site(self).await?;
-        let mut streams = change.tx.stream_lock_many([id]).await?;
+        let streams = change.tx.stream_lock_many([id]).await?;
+        let row = lock(&mut change, id).await?;
+        let range = (Sequence(reading.header.first.0 - 1), reading.header.last);
+        let ours = change.tx.message_chain_range(id, life, range).await?;
+        let parted = parted(&Lives::of(&streams), reading, &ours);
+        let machine = match (reading.facts(), parted) {
+            // The first word of its boot may have been taken before anything spoke against it.
+            (None, Some(Parted { from, .. })) => machine_told(&mut change, id, life, from).await?,
+            (facts, _) => facts.and_then(|facts| facts.machine),
+        };
+        self.judge(change, streams, row, life, (parted, machine)).await
+    }
+
+    /// A life asks that had ended, or that a newer one has followed: the device is held on return. If the life
+    /// has said anything since, that is judged as a history of its own; if not, its messages will tell.
+    async fn device_outlived(&self, id: DeviceId, life: Incarnation) -> Outcome<()> {
+        let mut change = Change::begin_by_site(self).await?;
+        let streams = change.tx.stream_lock_many([id]).await?;
         let mut row = lock(&mut change, id).await?;
+        let newer_since = change.tx.message_first_received(id, row.incarnation).await?;
+        let newest = change.tx.message_last_received(id, life).await?;
+        let stream = streams.iter().find(|stream| stream.incarnation == life);
+        let parted = stream.zip(newest).zip(newer_since);
+        let parted = parted.and_then(|((stream, at), since)| outlived_point(stream, at, since));
+        if let Some(Parted { from, .. }) = parted {
+            let machine = machine_told(&mut change, id, life, from.next()).await?;
+            return self.judge(change, streams, row, life, (parted, machine)).await;
+        }
+        if row.device.admission == Admission::Admitted
+            && suspected(&mut change, &mut row, Why::EndedLife.text())
+        {
+            save(&mut change, row).await?;
+            change.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Judges a history of the life `of` that parts from the site's, and says of which machine it is.
+    async fn judge(
+        &self,
+        mut change: Change<'_>,
+        mut streams: Vec<StreamRow>,
+        mut row: DeviceRow,
+        of: Incarnation,
+        (parted, machine): (Option<Parted>, Option<Digest>),
+    ) -> Outcome<()> {
         if row.device.admission == Admission::Retired {
             return Ok(());
         }
-        let first = reading.header.first;
-        let range = (Sequence(first.0 - 1), reading.header.last);
-        let ours = change.tx.message_chain_range(id, incarnation, range).await?;
-        let lives = Lives::of(&streams);
         let suspect = Suspect {
-            incarnation,
-            parted: fork_point(reading, &ours),
+            incarnation: of,
+            parted,
             known_machine: row.device.facts.machine,
-            machine: reading.machine(),
+            machine,
             held_by_person: is_held_by_person(&row),
             next: Incarnation(row.next_incarnation.max(row.incarnation).0 + 1),
             now: change.now,
         };
-        let judged = judge(&lives, &suspect);
-        let (is_news, why) = match &judged {
+        let (is_news, why) = match &judge(&Lives::of(&streams), &suspect) {
             Judged::PutBack(claim) => {
-                let is_news = claim_stands(&mut streams, incarnation, claim, &mut row);
+                let is_news = claim_stands(&mut streams, of, claim, &mut row);
                 (is_news, watched(claim, self.watch().await?))
             }
             Judged::Held(why) => {
@@ -80,7 +120,26 @@ impl App {
     /// What a life of a device that asks for something is answered. Begins the watch, and ends it, when
     /// the life asks that was handed out; holds the device when another one does.
     pub(crate) async fn device_asks(&self, id: DeviceId, life: Incarnation) -> Outcome<Heard> {
-        self.heard(id, life, Lives::hears).await
+        let heard = self.heard(id, life, Lives::hears).await?;
+        if heard == Heard::Speaks && self.is_outlived(id, life).await? {
+            self.device_outlived(id, life).await?;
+            return Ok(Heard::Doubted);
+        }
+        Ok(heard)
+    }
+
+    /// Whether a newer life of the device's memory was heard, and not only now. Nearly never: then no life but
+    /// the newest and the next are handed out, and nothing is read.
+    async fn is_outlived(&self, id: DeviceId, life: Incarnation) -> Outcome<bool> {
+        let granted = self.index.device(id).map_or(Incarnation(0), |known| known.granted);
+        if granted.0 <= life.0.saturating_add(1) {
+            return Ok(false);
+        }
+        let mut read = self.db.read().await?;
+        let row = read.device_load(id).await?.filter(|row| life < row.incarnation);
+        let Some(row) = row else { return Ok(false) };
+        let newer_since = read.message_first_received(id, row.incarnation).await?;
+        Ok(newer_since.is_some_and(|since| is_outlived(since, self.now())))
     }
 
     /// The same of a life that brings messages, which need not be new.
@@ -104,8 +163,12 @@ impl App {
                 Ok(Heard::Watched)
             }
             Hearing::Mends => self.mend(id, life, watch).await,
+            Hearing::GivesUp => {
+                self.give_up(id, life, watch).await?;
+                Ok(Heard::Speaks)
+            }
             Hearing::Doubted => {
-                self.device_doubted(id).await?;
+                self.device_outlived(id, life).await?;
                 Ok(Heard::Doubted)
             }
             Hearing::SecondMachine => {
@@ -190,15 +253,25 @@ impl App {
         Ok(Heard::Speaks)
     }
 
-    async fn device_doubted(&self, id: DeviceId) -> Outcome<()> {
+    /// Nobody takes the claim up, and the device goes on.
+    async fn give_up(&self, id: DeviceId, life: Incarnation, watch: Watch) -> Outcome<()> {
         let mut change = Change::begin_by_site(self).await?;
+        let mut streams = change.tx.stream_lock_many([id]).await?;
         let mut row = lock(&mut change, id).await?;
-        if row.device.admission == Admission::Admitted
-            && suspected(&mut change, &mut row, Why::EndedLife.text())
-        {
-            save(&mut change, row).await?;
-            change.commit().await?;
+        let lives = Lives::of(&streams);
+        if lives.hears(life, change.now, watch) != Hearing::GivesUp || is_held_by_person(&row) {
+            return Ok(());
         }
+        forks(&mut streams).for_each(Fork::give_up);
+        change.tx.stream_write_many(&streams).await?;
+        if let Admission::Held { .. } = row.device.admission {
+            row.device.admission = Admission::Admitted;
+        }
+        let name = &row.device.name;
+        let said = format!("device `{name}` goes on: its other history has not spoken again");
+        change.say_severe(Code::DevicePutBack, Severity::Warning, id, said);
+        save(&mut change, row).await?;
+        change.commit().await?;
         Ok(())
     }
 
@@ -230,6 +303,18 @@ async fn undo_rows(change: &mut Change<'_>, id: DeviceId, lives: &Lives) -> Outc
     Ok(rows.iter().filter(|row| row.state.word().is_terminal()).count())
 }
 
+/// Which machine it is of, as the newest facts say in the stream of `life`, at or before `until`.
+async fn machine_told(
+    change: &mut Change<'_>,
+    id: DeviceId,
+    life: Incarnation,
+    until: Sequence,
+) -> Outcome<Option<Digest>> {
+    let facts = change.tx.message_facts(id, life, until).await?;
+    let said = facts.and_then(|row| serde_json::from_str::<Message>(&row.body).ok());
+    Ok(said.and_then(|said| said.body.facts()?.machine))
+}
+
 /// Lets a claim stand; answers whether it is new.
 fn claim_stands(
     streams: &mut [StreamRow],
@@ -238,6 +323,7 @@ fn claim_stands(
     row: &mut DeviceRow,
 ) -> bool {
     let is_new = Lives::of(&*streams).claim().is_none_or(|(_, known)| known.life != claim.life);
+    streams.iter_mut().filter(|stream| stream.incarnation == of).for_each(doubt);
     accept(streams, of, claim);
     row.next_incarnation = row.next_incarnation.max(claim.life);
     is_new

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use muster_model::clock::Wall;
 use muster_model::digest::Digest;
 use muster_model::id::{AdvertisementId, DeviceId, Incarnation, Sequence};
-use muster_model::message::Severity;
+use muster_model::message::{Body, Severity};
 use muster_site_core::ingest::Accepted;
 use muster_site_core::obligation::Place;
 
@@ -155,6 +155,23 @@ impl Read {
         self.one(statement.bind(device).bind(code), message).await
     }
 
+    /// The newest message of one stream, at or before `until`, that tells the facts of its machine.
+    pub async fn message_facts(
+        &mut self,
+        device: DeviceId,
+        incarnation: Incarnation,
+        until: Sequence,
+    ) -> Result<Option<MessageRow>, StoreError> {
+        let statement = sql(
+            "message_facts",
+            "SELECT * FROM message WHERE device = $1 AND incarnation = $2 AND sequence <= $3
+             AND code IN ($4, $5) ORDER BY sequence DESC LIMIT 1",
+        );
+        let statement = statement.bind(device).bind(incarnation).bind(until);
+        let codes = (Body::STARTED, Body::FACTS_CHANGED);
+        self.one(statement.bind(codes.0).bind(codes.1), message).await
+    }
+
     /// The messages of one stream in order, after `after`: what a check of the ledger replays.
     pub async fn message_replay(
         &mut self,
@@ -246,6 +263,18 @@ impl Read {
         let text = "SELECT received FROM message WHERE device = $1 AND incarnation = $2
              ORDER BY sequence LIMIT 1";
         let statement = sql("message_first_received", text).bind(device).bind(incarnation);
+        self.one(statement, |row| row.get("received")).await
+    }
+
+    /// When the newest message of a stream was taken, in the site's time.
+    pub async fn message_last_received(
+        &mut self,
+        device: DeviceId,
+        incarnation: Incarnation,
+    ) -> Result<Option<Wall>, StoreError> {
+        let text = "SELECT received FROM message WHERE device = $1 AND incarnation = $2
+             ORDER BY sequence DESC LIMIT 1";
+        let statement = sql("message_last_received", text).bind(device).bind(incarnation);
         self.one(statement, |row| row.get("received")).await
     }
 

@@ -394,6 +394,31 @@ async fn messages_are_listed_by_device_advertisement_and_severity_in_pages() {
 }
 
 #[tokio::test]
+async fn the_facts_before_a_place_and_the_times_of_a_stream_are_found() {
+    on_both(async |test: TestDb| {
+        advertised(&test, 1).await;
+        let mut one = Speaker::new(1);
+        let facts = || Facts::default();
+        let bodies = [Body::AgentStarted { facts: facts() }, Body::FactsChanged { facts: facts() }];
+        take(&test.db, &[one.sends(bodies)]).await.unwrap();
+        take(&test.db, &[one.says([running()])]).await.unwrap();
+        let mut reader = test.db.read().await.unwrap();
+        let (id, life) = (device_id(1), Incarnation(1));
+        for (until, expected) in [(0, None), (1, Some(1)), (2, Some(2)), (3, Some(2))] {
+            let found = reader.message_facts(id, life, Sequence(until)).await.unwrap();
+            assert_eq!(found.map(|row| row.place.sequence.0), expected, "until {until}");
+        }
+        let messages = reader.message_replay(id, life, Sequence(0), 9).await.unwrap();
+        let first = reader.message_first_received(id, life).await.unwrap();
+        let last = reader.message_last_received(id, life).await.unwrap();
+        assert_eq!((first, last), (Some(messages[0].received), Some(messages[2].received)));
+        assert_eq!(reader.message_last_received(id, Incarnation(2)).await.unwrap(), None);
+        assert!(reader.message_facts(id, Incarnation(2), Sequence(9)).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn forgotten_messages_leave_a_mark_in_their_stream() {
     on_both(async |test: TestDb| {
         advertised(&test, 1).await;
