@@ -73,6 +73,9 @@ pub struct RunSpec {
     /// Whom it runs as; absent: as the supervisor does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<RunUser>,
+    /// The run's control group, made if it is missing; absent: it stays in the agent's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_group: Option<PathBuf>,
     /// The package, which a status MIF must be about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub product: Option<Product>,

@@ -2,7 +2,8 @@
 //! happens to the agent meanwhile (law 6).
 //!
 //! The binary dispatches `muster supervise RUN_DIR LAUNCH` here before anything else. The process is
-//! small and single-threaded: no runtime, no log, no network. It leads a session of its own and is
+//! small and single-threaded: no runtime, no log, no network. It leads a session of its own, in a control group
+//! of its own where it can, and is
 //! the subreaper of everything the program starts, so the end of a launcher is not taken for the end
 //! of the work it launched. It decides nothing about the obligation; it never touches the journal.
 //!
@@ -13,6 +14,7 @@
 //! ```
 
 mod become_user;
+mod leaf;
 mod process_tree;
 mod watch;
 
@@ -32,6 +34,7 @@ use serde::Serialize;
 
 use crate::result;
 use crate::run_folder::{Entered, ExitRecord, RunFolder, RunFolderError, RunLock, RunSpec};
+pub use leaf::{Leaf, base};
 pub use process_tree::{leftovers, signal_all};
 use watch::{Ended, Program};
 
@@ -98,6 +101,7 @@ fn supervise(args: impl IntoIterator<Item = OsString>) -> Result<(), (Refusal, S
     let spec = spec.ok_or((Refusal::Failed, "failed to find spec.json".to_owned()))?;
     let clock = Clock::from_env().map_err(|error| (Refusal::Failed, error.to_string()))?;
     lead_session();
+    let leaf = enter_leaf(&spec);
     let program = Program::prepare(&spec).map_err(failed)?;
     let reserved = folder.reserve_exit().map_err(failed)?;
     show(&spec, &folder);
@@ -113,14 +117,30 @@ fn supervise(args: impl IntoIterator<Item = OsString>) -> Result<(), (Refusal, S
     failpoint::hit(Point::SupervisorEntered, When::Before);
     folder.enter(&entered).map_err(failed)?;
     failpoint::hit(Point::SupervisorEntered, When::After);
-    let ended = program.run(&spec, &folder);
+    let ended = program.run(&spec, &folder, leaf.as_ref());
     let record =
         ExitRecord { escaped: ended.escaped, at: clock.now().wall, exit: exit_of(ended, &spec) };
     failpoint::hit(Point::SupervisorExit, When::Before);
     let written = reserved.write(&record).map_err(failed);
     failpoint::hit(Point::SupervisorExit, When::After);
     let _ = std::fs::remove_file(&spec.run_file);
+    if let Some(leaf) = leaf {
+        leaf.leave();
+    }
     written
+}
+
+/// The run's control group, with this process in it. Without one a session holds the run together.
+fn enter_leaf(spec: &RunSpec) -> Option<Leaf> {
+    let leaf = Leaf::at(spec.control_group.clone()?);
+    match leaf.enter() {
+        Ok(()) => Some(leaf),
+        Err(error) => {
+            let path = leaf.path().display();
+            let _ = writeln!(io::stderr(), "goes on without the control group {path}: {error}");
+            None
+        }
+    }
 }
 
 fn parse(args: impl IntoIterator<Item = OsString>) -> Option<(RunFolder, u32)> {

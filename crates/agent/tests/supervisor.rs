@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use muster_agent::run_folder::{Product, RunFolder, RunSpec, RunUser};
-use muster_agent::supervisor::Refusal;
+use muster_agent::supervisor::{Leaf, Refusal};
 use muster_agent_core::input::{Ending, Exit, ResultForm, RunEvidence};
 use muster_host::clock::Clock;
 use muster_model::digest::Digest;
@@ -49,10 +49,21 @@ impl Run {
             run_file: run_file.clone(),
             start_by: None,
             user: None,
+            control_group: None,
             product: Some(Product { name: "hello".into(), version: "1".into() }),
         };
         folder.write_spec(&spec).unwrap();
         Self { _data: data, folder, run_file }
+    }
+
+    /// Gives the run a control group of its own; `None` where none can be made.
+    fn in_a_group(&self) -> Option<Leaf> {
+        let unique = Digest::of(self.folder.path().as_os_str().as_encoded_bytes());
+        let leaf = Leaf::of_run(RunId(unique))?;
+        let spec = self.folder.spec().unwrap().unwrap();
+        let control_group = Some(leaf.path().to_owned());
+        self.folder.write_spec(&RunSpec { control_group, ..spec }).unwrap();
+        Some(leaf)
     }
 
     /// Arms launch `launch` and starts its supervisor with the lock, as the agent does.
@@ -330,6 +341,45 @@ fn a_killed_supervisor_is_a_run_cut_short_and_its_leftovers_can_be_found() {
     assert!(left.contains(&stray.parse().unwrap()), "{left:?}");
     assert!(left.len() >= 3, "both shells and a sleep: {left:?}");
     muster_agent::supervisor::signal_all(&left, Signal::KILL);
+}
+
+#[test]
+fn a_run_has_a_control_group_of_its_own_and_leaves_none_behind() {
+    let (_dir, ready) = fifo();
+    let script = "grep ^0:: /proc/self/cgroup > FIFO; env -i setsid sleep 65 & wait";
+    let run = Run::of(&script.replace("FIFO", ready.to_str().unwrap()));
+    let Some(leaf) = run.in_a_group() else {
+        eprintln!("skipped: no control group can be made here");
+        return;
+    };
+    let mut supervisor = run.launch(1);
+    let said = run.await_program(&ready);
+    let name = leaf.path().file_name().unwrap().to_str().unwrap();
+    assert!(said.ends_with(&format!("/{name}/program")), "{said}");
+    let own = fs::read_to_string(format!("/proc/{}/cgroup", supervisor.id())).unwrap();
+    assert!(own.lines().any(|line| line.ends_with(&format!("/{name}"))), "{own}");
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    // Nothing says whose it is but the group.
+    leaf.kill();
+    while !leaf.members().is_empty() {
+        std::thread::yield_now();
+    }
+    leaf.remove();
+    assert!(!leaf.path().exists());
+    let ends = Run::of("exit 0");
+    let leaf = ends.in_a_group().unwrap();
+    assert_eq!(ends.exit().ending, Ending::Exited { code: 0 });
+    assert!(!leaf.path().exists(), "a supervisor takes its group with it");
+}
+
+#[test]
+fn a_control_group_that_cannot_be_made_is_no_reason_not_to_run() {
+    let run = Run::of("exit 5");
+    let spec = run.folder.spec().unwrap().unwrap();
+    let control_group = Some(run.folder.join("spec.json/below-a-file"));
+    run.folder.write_spec(&RunSpec { control_group, ..spec }).unwrap();
+    assert_eq!(run.exit().ending, Ending::Exited { code: 5 });
 }
 
 #[test]

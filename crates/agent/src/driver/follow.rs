@@ -17,7 +17,7 @@ use crate::contents::remove_copy;
 use crate::mailbox::{Mailbox, News};
 use crate::outputs;
 use crate::run_folder::{Entered, RunFolder};
-use crate::supervisor::{self, Refusal};
+use crate::supervisor::{self, Leaf, Refusal};
 
 /// A follower waits for a lock and reads a few small files.
 const FOLLOWER_STACK_BYTES: usize = 256 * 1024;
@@ -123,6 +123,9 @@ impl Setup {
         let folder = self.folder_of(run);
         let shown = self.data.join("run").join(format!("run-{run}.json"));
         let _ = publish::durable_remove(&shown);
+        if let Some(leaf) = Leaf::of_run(run) {
+            leaf.remove();
+        }
         failpoint::hit(Point::RunRemove, When::Before);
         if let Err(error) = remove_copy(folder.path()) {
             tracing::warn!(%run, %error, "the run's folder stays");
@@ -188,8 +191,13 @@ fn complaint(folder: &RunFolder) -> String {
 fn end_leftovers(folder: &RunFolder, run: RunId) {
     let Ok(Some(Entered { supervisor_pid, .. })) = folder.entered() else { return };
     let mark = format!("MUSTER_RUN_ID={run}");
+    let leaf = Leaf::of_run(run);
     for _ in 0..LEFTOVER_ROUNDS {
-        let left = supervisor::leftovers(supervisor_pid, &mark);
+        let mut left = supervisor::leftovers(supervisor_pid, &mark);
+        if let Some(leaf) = &leaf {
+            left.extend(leaf.members());
+            leaf.kill();
+        }
         if left.is_empty() {
             return;
         }

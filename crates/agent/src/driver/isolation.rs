@@ -5,10 +5,12 @@
 //! ```text
 //! unit     systemd started the machine: each supervisor is a transient service of its own, outside
 //!          of the agent's control group, name spaces and resource limits
+//! cgroup   root, where control groups of version 2 can be made: each supervisor moves into one of its own,
+//!          outside of the agent's, and its program into one below
 //! session  otherwise: each supervisor leads a session, and is the agent's child until the agent goes
 //! ```
 //!
-//! The lock goes along as standard input on both rungs. With a unit, `systemd-run` hands it to systemd
+//! The lock goes along as standard input on all rungs. With a unit, `systemd-run` hands it to systemd
 //! and stays as its agent-side end: its exit code is the supervisor's. Its death, or the agent's, is nothing to
 //! the unit.
 
@@ -21,10 +23,12 @@ use std::time::Duration;
 
 use muster_model::message::RunId;
 
-use crate::supervisor;
+use crate::supervisor::{self, Leaf};
 
 /// What systemd(1) makes when it is the machine's service manager (sd_booted(3)).
 pub(crate) const BOOTED: &str = "/run/systemd/system";
+/// `session` keeps this process on the lowest rung, for tests.
+const LOWEST_VARIABLE: &str = "MUSTER_ISOLATION";
 /// Where systemd-run(1) lies.
 const SYSTEMD_RUN: &str = "/usr/bin/systemd-run";
 /// The slice that runs are gathered in, for people: `systemctl status muster.slice`.
@@ -47,6 +51,8 @@ const STOP_MARGIN: Duration = Duration::from_secs(30);
 pub(crate) enum Isolation {
     /// A transient unit of systemd for each.
     Unit,
+    /// A control group for each, and a session.
+    Cgroup,
     /// A session for each.
     Session,
 }
@@ -70,24 +76,38 @@ pub(crate) struct Supervisor<'a> {
 impl Isolation {
     /// The highest rung that this process can reach. A unit is systemd's to make, and only for root.
     pub(crate) fn of_this_machine() -> Self {
+        if std::env::var_os(LOWEST_VARIABLE).is_some_and(|word| word == Isolation::Session.word()) {
+            return Isolation::Session;
+        }
         let can = rustix::process::geteuid().is_root()
             && Path::new(BOOTED).is_dir()
             && Path::new(SYSTEMD_RUN).exists();
-        if can { Isolation::Unit } else { Isolation::Session }
+        match can {
+            true => Isolation::Unit,
+            false if supervisor::base().is_some() => Isolation::Cgroup,
+            false => Isolation::Session,
+        }
     }
 
     /// As people see it.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Isolation::Unit => "unit",
+            Isolation::Cgroup => "cgroup",
             Isolation::Session => "session",
         }
+    }
+
+    /// The control group that a run's supervisor makes.
+    pub(crate) fn control_group(self, run: RunId) -> Option<PathBuf> {
+        let leaf = Leaf::of_run(run).filter(|_| self == Isolation::Cgroup)?;
+        Some(leaf.path().to_owned())
     }
 
     /// The command that starts a supervisor; the caller adds the lock and where complaints go.
     pub(crate) fn command(self, what: &Supervisor<'_>) -> Command {
         match self {
-            Isolation::Session => {
+            Isolation::Session | Isolation::Cgroup => {
                 let mut command = Command::new(what.program);
                 command.arg0("muster").args(what.arguments());
                 command

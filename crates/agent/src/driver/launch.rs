@@ -75,7 +75,7 @@ impl Driver {
         };
         tracing::info!(run = %launch.run, advertisement = %launch.advertisement_name,
             attempt = launch.attempt, child = child.id(), "started");
-        if self.setup.isolation == Isolation::Session {
+        if self.setup.isolation != Isolation::Unit {
             self.supervisors.insert(launch.run, child.id());
         }
         self.follow(launch.run, Some((child, launch.launch)));
@@ -165,6 +165,7 @@ impl Setup {
             result,
             run_file: self.data.join("run").join(format!("run-{run}.json")),
             start_by: launch.start_by,
+            control_group: self.isolation.control_group(run),
             user: another.map(Whom::run_user),
             product: Some(Product {
                 name: launch.package.name.to_string(),

@@ -24,6 +24,7 @@ use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 use signal_hook::low_level::pipe;
 
+use super::leaf::Leaf;
 use super::{become_user, process_tree};
 use crate::output::Output;
 use crate::run_folder::{RunFolder, RunFolderError, RunSpec};
@@ -72,6 +73,7 @@ struct Watch {
     /// The first failure of what it left behind.
     heir: Option<Ending>,
     output: Output,
+    leaf: Option<Leaf>,
 }
 
 impl Program {
@@ -99,10 +101,14 @@ impl Program {
     }
 
     /// Starts the program and waits until nothing of it is left.
-    pub(super) fn run(mut self, spec: &RunSpec, folder: &RunFolder) -> Ended {
-        let spawned = match &spec.user {
+    pub(super) fn run(mut self, spec: &RunSpec, folder: &RunFolder, leaf: Option<&Leaf>) -> Ended {
+        let mut spawn = || match &spec.user {
             Some(user) => become_user::spawn(&mut self.command, user),
             None => self.command.spawn(),
+        };
+        let spawned = match leaf {
+            Some(leaf) => leaf.beside_program(spawn),
+            None => spawn(),
         };
         let child = match spawned {
             Ok(child) => child,
@@ -122,6 +128,7 @@ impl Program {
             own: None,
             heir: None,
             output: Output::new(&folder.join("output")),
+            leaf: leaf.cloned(),
         };
         let mut output_open = true;
         loop {
@@ -208,11 +215,23 @@ impl Watch {
     }
 
     fn signal(&self, signal: Signal) {
-        process_tree::signal_all(&process_tree::descendants(std::process::id() as i32), signal);
+        if let (Some(leaf), Signal::KILL) = (&self.leaf, signal) {
+            leaf.kill();
+        }
+        process_tree::signal_all(&self.left(), signal);
+    }
+
+    /// What is there of the program: below the supervisor, and whoever has another parent by now.
+    fn left(&self) -> Vec<i32> {
+        let mut left = process_tree::descendants(std::process::id() as i32);
+        left.extend(self.leaf.iter().flat_map(Leaf::members));
+        left.sort_unstable();
+        left.dedup();
+        left
     }
 
     fn ended(mut self) -> Ended {
-        let left = process_tree::descendants(std::process::id() as i32).len();
+        let left = self.left().len();
         self.output.finish();
         let ending = match self.phase {
             Phase::Running => settle(self.own, self.heir),

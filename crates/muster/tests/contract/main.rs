@@ -19,6 +19,7 @@ mod follow;
 mod hostile;
 mod identity;
 mod inputs;
+mod isolation;
 mod maintenance;
 mod memory;
 mod newer;
