@@ -81,9 +81,10 @@ impl Agent {
             .filter(|record| record.stage != Stage::Over)
             .map(|record| record.key.clone())
             .collect();
+        let trusted = self.trusted(draft.now);
+        self.look_at_restart_windows(trusted);
         for key in open {
             self.note_times(draft, &key);
-            let trusted = self.trusted(draft.now);
             self.look_at_windows(&key, trusted);
             let Some(standing) = self.standing(&key, trusted) else { continue };
             let next = next(&standing);

@@ -71,10 +71,21 @@ impl Agent {
 
     /// A restart is near: nothing new starts.
     pub(crate) fn restart_near(&self, now: Elapsed, trusted: Wall) -> bool {
+        let mut pending = self.pending().peekable();
+        if pending.peek().is_none() {
+            return false;
+        }
         let rests = matches!(self.restarting.attempt, Attempt::Failed)
             && !self.restarting.tries.is_due(now);
         let able = self.restarting.able == Some(true) && !rests && self.window_is_open(trusted);
-        self.pending().any(|(_, stage)| able || program_restart_until(stage).is_some())
+        pending.any(|(_, stage)| able || program_restart_until(stage).is_some())
+    }
+
+    /// Looks at the windows for a restart, if one is pending and the last look no longer holds.
+    pub(crate) fn look_at_restart_windows(&mut self, trusted: Wall) {
+        if self.pending().next().is_some() {
+            self.judge_windows(Purpose::Restart, trusted, RESTART_ROOM);
+        }
     }
 
     /// The program has ended and can be judged only after a restart.

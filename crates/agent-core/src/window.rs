@@ -134,9 +134,6 @@ impl Calendar {
 impl Agent {
     /// Looks at the windows for what `key` would run, if the last look no longer holds.
     pub(crate) fn look_at_windows(&mut self, key: &Key, trusted: Wall) {
-        let Some(policy) = self.policy.as_ref().filter(|policy| !policy.windows.is_empty()) else {
-            return;
-        };
         let Some(record) = self.obligations.get(key) else { return };
         let Some(part) = record.part() else { return };
         let content = self.contents.get(&part.package.manifest);
@@ -146,7 +143,15 @@ impl Agent {
         };
         let Some(program) = manifested.program(part.program) else { return };
         let room = room(program, self.setting(Setting::TermGrace));
-        self.calendar.learn(&policy.windows, &self.zone, Purpose::Run, trusted, room);
+        self.judge_windows(Purpose::Run, trusted, room);
+    }
+
+    /// Judges the windows for something that takes `room`, if the last judgement no longer holds.
+    pub(crate) fn judge_windows(&mut self, purpose: Purpose, trusted: Wall, room: Duration) {
+        let windows = self.policy.as_ref().map_or(&[][..], |policy| &policy.windows);
+        if !windows.is_empty() {
+            self.calendar.learn(windows, &self.zone, purpose, trusted, room);
+        }
     }
 
     /// The windows or the zone are others: what was judged of them is void.
