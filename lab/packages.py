@@ -136,7 +136,7 @@ def during_a_run(site, device, name, act):
     assert (row["state"], row["reason"]) == ("succeeded", "exit-code"), row
     assert device.truth().count(f"started {name}") == 1
     assert device.truth().count(f"ended {name}") == 1
-    site.verify()
+    site.verify(device)
 
 
 def scenarios(_):

@@ -38,7 +38,7 @@ def cut(number, dice):
         truth = device.truth()
         judge(never, row, truth)
         outcomes_once(site, name)
-        site.verify()
+        site.verify(device)
         said = f"cut {moment:.1f} s after the advertisement ({told}): {row['state']}({row['reason']})"
         return f"{said}, executed {truth.count('started')} times"
 

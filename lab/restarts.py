@@ -96,7 +96,7 @@ def ends(site, device, name, state, reason, truth):
     row = site.stands(name)
     assert (row["state"], row["reason"].split(":")[0]) == (state, reason), row
     assert device.truth() == truth, device.truth()
-    site.verify()
+    site.verify(device)
 
 
 def scenarios(_):

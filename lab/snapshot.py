@@ -44,7 +44,7 @@ def put_back(site, device):
     for kept in site.json("set-aside", "list")["items"]:
         assert kept["reason"].startswith("two histories"), kept
         site("set-aside", "drop", kept["id"])
-    site.verify()
+    site.verify(device)
     return "rolled back, and done again"
 
 

@@ -33,7 +33,7 @@ def cut(number, dice):
         works(site, device, f"after-{number}")
         stands = running(device)
         assert stands == (before if broken else (version, "current")), (before, stands)
-        site.verify()
+        site.verify(device)
         return f"cut {moment:.1f} s after the advertisement ({told}): {outcome[0]}({outcome[1]}), runs {stands[0]}"
 
     return scenario
